@@ -1,0 +1,2 @@
+//! keyrack
+fn main() {}

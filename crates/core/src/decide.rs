@@ -1,0 +1,297 @@
+//! The one place that decides whether a caller passes a door.
+//!
+//! Every front door brings what it found out to [`decide`] and translates the [`Decision`] into its own protocol. Steps come
+//! in a fixed order and the first that fails gives the reason: known, alive, accepted here, address, role, scope. Limits and
+//! quota are taken after a grant, since they have a state of their own.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+
+use crate::guard::{Audience, Guard};
+use crate::scope::ScopeSet;
+use crate::status::{KeyState, KeyStatus};
+use crate::{GroupId, IpAllowlist, KeyId, OrganizationId, OrganizationState, Role, WorkspaceId};
+
+/// What a door knows of the place it stands in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// In this workspace.
+    In(WorkspaceId),
+    /// In the organization, in no workspace.
+    Nowhere,
+    /// Workspaces do not matter: session, tokens, giving oneself up, and management, which shows each key its own rows.
+    Anywhere,
+    /// The question did not say (the verify API).
+    Unstated,
+}
+
+/// What the request says beside its credential.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'r> {
+    /// The HTTP method.
+    pub method: &'r str,
+    /// Where the request came from; `None` if the question did not say (the verify API).
+    pub address: Option<IpAddr>,
+    /// The workspace of the door.
+    pub place: Place,
+}
+
+/// A key as the keyring knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyFacts<'k> {
+    /// Its id.
+    pub key: KeyId,
+    /// Its group.
+    pub group: GroupId,
+    /// Its organization.
+    pub organization: OrganizationId,
+    /// The state of that.
+    pub organization_state: OrganizationState,
+    /// Whether its group is one of the organization's access groups.
+    pub in_access_group: bool,
+    /// The workspace it is bound to.
+    pub workspace: Option<WorkspaceId>,
+    /// Its switch and expiry.
+    pub state: KeyState,
+    /// From when on the secret that was presented is no longer taken (the end of a rotation's overlap).
+    pub secret_expires_at: Option<Timestamp>,
+    /// What it may do.
+    pub scopes: &'k ScopeSet,
+    /// Where it may be used from.
+    pub ip_allowlist: &'k IpAllowlist,
+}
+
+/// A signed-in person, seen in one organization.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionFacts {
+    /// The organization that the request names, or the only one.
+    pub organization: OrganizationId,
+    /// The state of that.
+    pub organization_state: OrganizationState,
+    /// The person's role there; `None` for no member.
+    pub role: Option<Role>,
+}
+
+/// Who knocks.
+#[derive(Clone, Copy, Debug)]
+pub enum Caller<'c> {
+    /// No credential.
+    Anonymous,
+    /// A credential that is none of ours.
+    Unknown,
+    /// A key whose secret matched.
+    Key(KeyFacts<'c>),
+    /// A live session.
+    Session(SessionFacts),
+}
+
+/// The answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Decision {
+    /// Let in.
+    Grant(Grant),
+    /// Kept out, and why.
+    Deny(Reason),
+}
+
+/// Who is let in, and as what.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Grant {
+    /// Nobody in particular: a public door.
+    Anonymous,
+    /// A key, counting as this role.
+    Key(Role),
+    /// A person of this role.
+    Session(Role),
+}
+
+/// Why a caller is kept out.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Reason {
+    /// No credential was sent.
+    Missing,
+    /// No such key.
+    NotFound,
+    /// The key, or its organization, is switched off.
+    Disabled,
+    /// The key was revoked.
+    Revoked,
+    /// The key, or the secret that was used, is past its time.
+    Expired,
+    /// The organization is suspended or deleted.
+    OrganizationInactive,
+    /// A key of another organization.
+    WrongOrganization,
+    /// A key of another workspace.
+    WrongWorkspace,
+    /// A key bound to a workspace, and the question named none.
+    WorkspaceRequired,
+    /// Neither the key nor its group is among those let in.
+    WrongGroup,
+    /// A key at a door for people.
+    KeyNotAccepted,
+    /// The address is not among the key's.
+    IpNotAllowed,
+    /// A key with addresses, and the question named none.
+    IpRequired,
+    /// The role is not among those asked for.
+    InsufficientRole,
+    /// The scope is missing.
+    InsufficientScope,
+}
+
+/// How much of a reason an outsider learns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outward {
+    /// 401: nothing but that the key is not valid here.
+    Unauthorized,
+    /// 403: the key is good, but not for this.
+    Forbidden,
+}
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 15] = [
+        Self::Missing,
+        Self::NotFound,
+        Self::Disabled,
+        Self::Revoked,
+        Self::Expired,
+        Self::OrganizationInactive,
+        Self::WrongOrganization,
+        Self::WrongWorkspace,
+        Self::WorkspaceRequired,
+        Self::WrongGroup,
+        Self::KeyNotAccepted,
+        Self::IpNotAllowed,
+        Self::IpRequired,
+        Self::InsufficientRole,
+        Self::InsufficientScope,
+    ];
+
+    /// The code told to those who may know: the verify API's callers, the audit log, the console.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Missing => "MISSING",
+            Self::NotFound => "NOT_FOUND",
+            Self::Disabled => "DISABLED",
+            Self::Revoked => "REVOKED",
+            Self::Expired => "EXPIRED",
+            Self::OrganizationInactive => "ORGANIZATION_INACTIVE",
+            Self::WrongOrganization => "WRONG_ORGANIZATION",
+            Self::WrongWorkspace => "WRONG_WORKSPACE",
+            Self::WorkspaceRequired => "WORKSPACE_REQUIRED",
+            Self::WrongGroup => "WRONG_GROUP",
+            Self::KeyNotAccepted => "KEY_NOT_ACCEPTED",
+            Self::IpNotAllowed => "IP_NOT_ALLOWED",
+            Self::IpRequired => "IP_REQUIRED",
+            Self::InsufficientRole => "INSUFFICIENT_ROLE",
+            Self::InsufficientScope => "INSUFFICIENT_SCOPE",
+        }
+    }
+
+    /// What an outsider is told.
+    pub fn outward(self) -> Outward {
+        match self {
+            Self::KeyNotAccepted
+            | Self::IpNotAllowed
+            | Self::IpRequired
+            | Self::InsufficientRole
+            | Self::InsufficientScope => Outward::Forbidden,
+            _ => Outward::Unauthorized,
+        }
+    }
+}
+
+/// Decides whether the caller passes the guard now.
+pub fn decide(guard: &Guard, caller: Caller<'_>, request: &Request<'_>, now: Timestamp) -> Decision {
+    match check(guard, caller, request, now) {
+        // A good credential at a public door brings no identity with it.
+        Ok(_) if guard.public => Decision::Grant(Grant::Anonymous),
+        Ok(grant) => Decision::Grant(grant),
+        Err(reason) => Decision::Deny(reason),
+    }
+}
+
+fn check(guard: &Guard, caller: Caller<'_>, request: &Request<'_>, now: Timestamp) -> Result<Grant, Reason> {
+    match caller {
+        Caller::Anonymous if guard.public => Ok(Grant::Anonymous),
+        Caller::Anonymous => Err(Reason::Missing),
+        Caller::Unknown => Err(Reason::NotFound),
+        Caller::Key(key) => {
+            alive(&key, now)?;
+            accepted_here(guard, &key, request.place)?;
+            from_allowed_address(&key, request.address)?;
+            let role = Role::of_key(key.in_access_group);
+            allowed(guard, role, key.scopes, request.method)?;
+            Ok(Grant::Key(role))
+        }
+        Caller::Session(session) => {
+            if !guard.sessions {
+                return Err(Reason::NotFound);
+            }
+            let role = member(guard, &session)?;
+            allowed(guard, role, &role.scopes(), request.method)?;
+            Ok(Grant::Session(role))
+        }
+    }
+}
+
+fn alive(key: &KeyFacts<'_>, now: Timestamp) -> Result<(), Reason> {
+    match key.state.status(now) {
+        KeyStatus::Revoked => Err(Reason::Revoked),
+        KeyStatus::Expired => Err(Reason::Expired),
+        KeyStatus::Disabled => Err(Reason::Disabled),
+        KeyStatus::Active if key.secret_expires_at.is_some_and(|at| now >= at) => Err(Reason::Expired),
+        KeyStatus::Active if key.organization_state != OrganizationState::Active => Err(Reason::OrganizationInactive),
+        KeyStatus::Active => Ok(()),
+    }
+}
+
+fn accepted_here(guard: &Guard, key: &KeyFacts<'_>, place: Place) -> Result<(), Reason> {
+    match guard.audience {
+        Audience::Own(organization) if organization != key.organization => return Err(Reason::WrongOrganization),
+        Audience::Access if !key.in_access_group => return Err(Reason::WrongGroup),
+        _ => {}
+    }
+    match (key.workspace, place) {
+        (None, _) | (_, Place::Anywhere) => {}
+        (Some(bound), Place::In(workspace)) if bound == workspace => {}
+        (Some(_), Place::Unstated) => return Err(Reason::WorkspaceRequired),
+        (Some(_), Place::In(_) | Place::Nowhere) => return Err(Reason::WrongWorkspace),
+    }
+    if guard.admitted.as_ref().is_some_and(|admitted| !admitted.includes(key.group, key.key)) {
+        return Err(Reason::WrongGroup);
+    }
+    if guard.keys { Ok(()) } else { Err(Reason::KeyNotAccepted) }
+}
+
+fn from_allowed_address(key: &KeyFacts<'_>, address: Option<IpAddr>) -> Result<(), Reason> {
+    match address {
+        _ if key.ip_allowlist.is_unrestricted() => Ok(()),
+        None => Err(Reason::IpRequired),
+        Some(address) if key.ip_allowlist.admits(address) => Ok(()),
+        Some(_) => Err(Reason::IpNotAllowed),
+    }
+}
+
+fn member(guard: &Guard, session: &SessionFacts) -> Result<Role, Reason> {
+    if session.organization_state != OrganizationState::Active {
+        return Err(Reason::OrganizationInactive);
+    }
+    match guard.audience {
+        Audience::Own(organization) if organization != session.organization => Err(Reason::WrongOrganization),
+        _ => session.role.ok_or(Reason::WrongOrganization),
+    }
+}
+
+fn allowed(guard: &Guard, role: Role, scopes: &ScopeSet, method: &str) -> Result<(), Reason> {
+    if guard.roles.as_ref().is_some_and(|roles| !roles.contains(&role)) {
+        return Err(Reason::InsufficientRole);
+    }
+    if guard.demand.as_ref().is_some_and(|demand| !scopes.grants(&demand.scope(method))) {
+        return Err(Reason::InsufficientScope);
+    }
+    Ok(())
+}

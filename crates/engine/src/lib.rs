@@ -1,0 +1,1 @@
+//! The product without HTTP: one function per use case, one transaction each.

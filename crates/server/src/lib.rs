@@ -1,0 +1,1 @@
+//! HTTP: the management API, the doors and the listeners.

@@ -1,0 +1,1 @@
+//! What the tests share: private databases, a running keyrack, plain HTTP.
