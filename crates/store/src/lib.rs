@@ -1,1 +1,63 @@
-//! The only crate with SQL: one text for SQLite and PostgreSQL.
+//! The only crate with SQL.
+//!
+//! One SQL text serves SQLite and PostgreSQL; what differs stands in `driver.rs`, in `dialect.rs` and in the two migration
+//! trees. A [`Reader`] sees one consistent snapshot; a [`Writer`] is a transaction whose only way to commit takes the
+//! events that tell what it changed, so no change goes unlogged.
+
+mod dialect;
+mod driver;
+mod error;
+mod event;
+mod groups;
+mod idempotency;
+mod keys;
+mod migrate;
+mod organizations;
+mod people;
+mod routes;
+mod settings;
+mod store;
+mod verification;
+
+pub use error::{Conflict, StoreError};
+pub use event::{ActorKind, AuditFilter, Event, FeedHead, NewEvent, SubjectKind};
+pub use groups::{HashProfile, KeyGroup};
+pub use idempotency::Replay;
+pub use keys::{ApiKey, KeyFilter, KeyPosition, KeySecret, KeySort, NewSecret, parse_allowlist};
+pub use migrate::Migration;
+pub use organizations::{Organization, Workspace};
+pub use people::{Invitation, Member, NewSession, Session, UserAccount};
+pub use routes::Route;
+pub use settings::INSTANCE;
+pub use store::{Claim, Reader, Store, Writer};
+pub use verification::VerificationRow;
+
+/// The result of every call into the database.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// Every SQL text of this crate, so that a test can have both databases prepare each of them.
+pub fn all_statements() -> impl Iterator<Item = &'static str> {
+    [
+        event::STATEMENTS,
+        groups::STATEMENTS,
+        idempotency::STATEMENTS,
+        keys::STATEMENTS,
+        organizations::STATEMENTS,
+        people::STATEMENTS,
+        routes::STATEMENTS,
+        settings::STATEMENTS,
+        verification::STATEMENTS,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
+}
+
+/// Defines SQL texts as constants and lists them for [`all_statements`].
+macro_rules! statements {
+    ($($(#[$doc:meta])* $name:ident = $sql:expr;)*) => {
+        $($(#[$doc])* const $name: &str = $sql;)*
+        pub(crate) const STATEMENTS: &[&str] = &[$($name),*];
+    };
+}
+use statements;

@@ -1,0 +1,24 @@
+//! Statements that only one of the databases knows.
+
+/// Begins a write on SQLite: takes the write lock at once, so that two writers wait instead of failing half-way.
+pub(crate) const SQLITE_BEGIN_WRITE: &str = "BEGIN IMMEDIATE";
+/// Begins a read on PostgreSQL: one snapshot for all statements, as SQLite gives anyway.
+pub(crate) const POSTGRES_BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// Makes writers of the same organization wait for each other on PostgreSQL, to the end of the transaction.
+pub(crate) const POSTGRES_LOCK_TENANT: &str = "SELECT pg_advisory_xact_lock($1)";
+/// Claims the database for one serving process, for as long as the connection lives.
+pub(crate) const POSTGRES_CLAIM: &str = "SELECT pg_try_advisory_lock($1) AS value";
+/// Lets one process migrate at a time.
+pub(crate) const POSTGRES_LOCK_MIGRATION: &str = "SELECT pg_advisory_xact_lock($1)";
+
+/// The number of the claim's lock ("keyrack" and a digit, as bytes).
+pub(crate) const CLAIM_LOCK: i64 = 0x6b65_7972_6163_6b31;
+/// The number of the migration lock.
+pub(crate) const MIGRATION_LOCK: i64 = 0x6b65_7972_6163_6b32;
+
+/// The number of a tenant's lock: the random half of its id.
+pub(crate) fn tenant_lock(id: uuid::Uuid) -> i64 {
+    let mut low = [0; 8];
+    low.copy_from_slice(&id.as_bytes()[8..]);
+    i64::from_be_bytes(low)
+}

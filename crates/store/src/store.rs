@@ -1,0 +1,255 @@
+//! Opening a database, and the transactions on it.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use keyrack_core::OrganizationId;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool, Row as _, SqlitePool};
+
+use crate::driver::{Tx, args};
+use crate::event::{self, NewEvent};
+use crate::{Result, StoreError, dialect, migrate};
+
+/// How long a call waits for a connection, or for another process's write lock.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Connections that read a SQLite file at the same time.
+const SQLITE_READERS: u32 = 4;
+/// Connections to PostgreSQL.
+const POSTGRES_CONNECTIONS: u32 = 16;
+
+/// A database that holds everything Keyrack must not forget.
+#[derive(Clone)]
+pub struct Store {
+    pools: Pools,
+}
+
+#[derive(Clone)]
+enum Pools {
+    /// One connection writes, several read.
+    Sqlite {
+        writer: SqlitePool,
+        readers: SqlitePool,
+        path: PathBuf,
+    },
+    Postgres(PgPool, Box<PgConnectOptions>),
+}
+
+impl Store {
+    /// Opens the database of a URL, `sqlite:keyrack.db` or `postgres://...`, and brings its schema up to date. A SQLite
+    /// file is made if it is not there, readable by its owner only.
+    pub async fn open(url: &str, now: Timestamp) -> Result<Self> {
+        let store = match url.split_once(':') {
+            Some(("sqlite", _)) => Self::open_sqlite(url).await?,
+            Some(("postgres" | "postgresql", _)) => Self::open_postgres(url).await?,
+            _ => return Err(StoreError::Url("a database URL starts with sqlite: or postgres://".to_owned())),
+        };
+        migrate::migrate(store.begin_write().await?, now).await?;
+        Ok(store)
+    }
+
+    async fn open_sqlite(url: &str) -> Result<Self> {
+        let path = sqlite_path(url)?;
+        make_private(&path)?;
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(PATIENCE)
+            .disable_statement_logging();
+        let writer = SqlitePoolOptions::new().max_connections(1).acquire_timeout(PATIENCE);
+        let writer = writer.connect_with(options.clone()).await?;
+        let readers = SqlitePoolOptions::new().max_connections(SQLITE_READERS).acquire_timeout(PATIENCE);
+        let readers = readers.connect_with(options.pragma("query_only", "ON")).await?;
+        Ok(Self { pools: Pools::Sqlite { writer, readers, path } })
+    }
+
+    async fn open_postgres(url: &str) -> Result<Self> {
+        let options =
+            PgConnectOptions::from_str(url).map_err(|e| StoreError::Url(format!("not a PostgreSQL URL: {e}")))?;
+        let options = options.application_name("keyrack").disable_statement_logging();
+        let pool = PgPoolOptions::new().max_connections(POSTGRES_CONNECTIONS).acquire_timeout(PATIENCE);
+        let pool = pool.connect_with(options.clone()).await?;
+        Ok(Self { pools: Pools::Postgres(pool, Box::new(options)) })
+    }
+
+    /// The SQLite file, if it is one.
+    pub fn sqlite_file(&self) -> Option<&Path> {
+        match &self.pools {
+            Pools::Sqlite { path, .. } => Some(path),
+            Pools::Postgres(..) => None,
+        }
+    }
+
+    async fn begin_write(&self) -> Result<Tx> {
+        Ok(match &self.pools {
+            Pools::Sqlite { writer, .. } => Tx::Sqlite(writer.begin_with(dialect::SQLITE_BEGIN_WRITE).await?),
+            Pools::Postgres(pool, _) => Tx::Postgres(pool.begin().await?),
+        })
+    }
+
+    /// A consistent snapshot to read from.
+    pub async fn read(&self) -> Result<Reader> {
+        let tx = match &self.pools {
+            Pools::Sqlite { readers, .. } => Tx::Sqlite(readers.begin().await?),
+            Pools::Postgres(pool, _) => Tx::Postgres(pool.begin_with(dialect::POSTGRES_BEGIN_READ).await?),
+        };
+        Ok(Reader { tx })
+    }
+
+    /// A transaction that changes things of these organizations. Writers of the same organization wait for each other, so
+    /// what one has read still holds when it commits.
+    pub async fn write(&self, organizations: &[OrganizationId]) -> Result<Writer> {
+        let mut tx = self.begin_write().await?;
+        if matches!(tx, Tx::Postgres(_)) {
+            let mut locks: Vec<i64> = organizations.iter().map(|o| dialect::tenant_lock(o.0)).collect();
+            // In one order everywhere, or two writers could wait for each other.
+            locks.sort_unstable();
+            locks.dedup();
+            for lock in locks {
+                tx.execute(dialect::POSTGRES_LOCK_TENANT, args![lock]).await?;
+            }
+        }
+        Ok(Writer { reader: Reader { tx } })
+    }
+
+    /// Claims the database for this process to serve from; refused while another process holds it.
+    pub async fn claim(&self) -> Result<Claim> {
+        match &self.pools {
+            Pools::Sqlite { path, .. } => {
+                let mut name = path.clone().into_os_string();
+                name.push(".lock");
+                let name = PathBuf::from(name);
+                let failed = |e| StoreError::File(name.display().to_string(), e);
+                let file = File::options().create(true).truncate(false).write(true).open(&name).map_err(failed)?;
+                match file.try_lock() {
+                    Ok(()) => Ok(Claim::Sqlite(file)),
+                    Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Claimed(format!(
+                        "another keyrack serves {} (it holds {})",
+                        path.display(),
+                        name.display()
+                    ))),
+                    Err(std::fs::TryLockError::Error(e)) => Err(failed(e)),
+                }
+            }
+            Pools::Postgres(_, options) => {
+                let mut connection = options.connect().await?;
+                let claim = sqlx::query(dialect::POSTGRES_CLAIM).bind(dialect::CLAIM_LOCK);
+                if claim.fetch_one(&mut connection).await?.try_get::<bool, _>("value")? {
+                    return Ok(Claim::Postgres(Box::new(connection)));
+                }
+                Err(StoreError::Claimed("another keyrack serves this PostgreSQL database".to_owned()))
+            }
+        }
+    }
+
+    /// Waits for running statements and closes every connection.
+    pub async fn close(&self) {
+        match &self.pools {
+            Pools::Sqlite { writer, readers, .. } => {
+                readers.close().await;
+                writer.close().await;
+            }
+            Pools::Postgres(pool, _) => pool.close().await,
+        }
+    }
+
+    /// Has the database prepare every statement of this crate, which finds slips without running them.
+    pub async fn prepare_all(&self) -> Result<()> {
+        use sqlx::{Executor as _, SqlSafeStr as _};
+        let mut tx = self.begin_write().await?;
+        for sql in crate::all_statements() {
+            match &mut tx {
+                Tx::Sqlite(tx) => (&mut **tx).prepare(sql.into_sql_str()).await.map(|_| ())?,
+                Tx::Postgres(tx) => (&mut **tx).prepare(sql.into_sql_str()).await.map(|_| ())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The right to serve from a database, held until dropped.
+pub enum Claim {
+    /// A lock on a file beside the database; the kernel keeps it as long as we live.
+    Sqlite(File),
+    /// A lock of a connection of our own; gone with the connection.
+    Postgres(Box<PgConnection>),
+}
+
+impl Claim {
+    /// Fails when the claim may have been lost.
+    pub async fn check(&mut self) -> Result<()> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(connection) => Ok(connection.ping().await?),
+        }
+    }
+}
+
+fn sqlite_path(url: &str) -> Result<PathBuf> {
+    let path = url.trim_start_matches("sqlite:");
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if path.is_empty() || path.contains(":memory:") || path.contains("mode=memory") {
+        return Err(StoreError::Url(
+            "a database in memory would be forgotten; name a file, such as sqlite:keyrack.db".to_owned(),
+        ));
+    }
+    if path.contains('?') {
+        return Err(StoreError::Url("a SQLite URL takes no parameters".to_owned()));
+    }
+    Ok(PathBuf::from(path))
+}
+
+/// Creates the file for its owner only, if it is not there; SQLite gives its side files the same rights.
+fn make_private(path: &Path) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let made = File::options().write(true).create_new(true).mode(0o600).open(path);
+    match made {
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(StoreError::File(path.display().to_string(), e)),
+    }
+}
+
+/// A snapshot to read from. Its queries stand with the tables they are about.
+pub struct Reader {
+    pub(crate) tx: Tx,
+}
+
+/// A transaction that may change things. It reads too.
+pub struct Writer {
+    pub(crate) reader: Reader,
+}
+
+impl std::ops::Deref for Writer {
+    type Target = Reader;
+    fn deref(&self) -> &Reader {
+        &self.reader
+    }
+}
+
+impl std::ops::DerefMut for Writer {
+    fn deref_mut(&mut self) -> &mut Reader {
+        &mut self.reader
+    }
+}
+
+impl Writer {
+    /// Makes the changes permanent together with the events that tell of them; the number of the last one. There is no
+    /// other way to commit.
+    ///
+    /// The number comes from a row that stays locked to the commit, so the order of numbers is the order of commits.
+    pub async fn commit(mut self, first: NewEvent, more: Vec<NewEvent>) -> Result<i64> {
+        let mut seq = 0;
+        for event in std::iter::once(first).chain(more) {
+            seq = event::append(&mut self.reader.tx, &event).await?;
+        }
+        self.reader.tx.commit().await?;
+        Ok(seq)
+    }
+}
