@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::format::MAX_KEY_LENGTH;
+use crate::path::percent_decode;
 
 /// The longest credential of all: a token.
 pub const MAX_TOKEN_LENGTH: usize = 2048;
@@ -87,9 +88,17 @@ fn from_authorization(value: &[u8]) -> Carried<'_> {
         text(Cow::Borrowed(rest))
     } else if scheme.eq_ignore_ascii_case(b"basic") {
         from_basic(rest)
-    } else {
+    } else if scheme.iter().all(|b| is_token_byte(*b)) {
         Carried::Foreign
+    } else {
+        // `key, Bearer key`: two headers joined by a proxy, and no scheme that a target could know.
+        Carried::Malformed
     }
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// RFC 7617 with an empty user name: base64 of `:key`.
@@ -109,6 +118,7 @@ fn from_query(query: &str) -> Carried<'_> {
     match (carriers.next(), carriers.next()) {
         (None, _) => Carried::Nothing,
         (Some(_), Some(_)) => Carried::Malformed,
+        // `+` stays `+`: a key can hold one and can hold no space.
         (Some(pair), None) => percent_decode(value_of(pair)).map_or(Carried::Malformed, text),
     }
 }
@@ -145,22 +155,4 @@ pub fn without_query_carriers(query: &str) -> Cow<'_, str> {
         start += pair.len() + 1;
     }
     Cow::Owned(kept.join("&"))
-}
-
-/// Decodes `%XX`; `+` stays `+`, since a key can hold one and can hold no space.
-fn percent_decode(text: &str) -> Option<Cow<'_, [u8]>> {
-    if !text.contains('%') {
-        return Some(Cow::Borrowed(text.as_bytes()));
-    }
-    let hex = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16)).and_then(|d| u8::try_from(d).ok());
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte == b'%' {
-            decoded.push(hex(bytes.next())? * 16 + hex(bytes.next())?);
-        } else {
-            decoded.push(byte);
-        }
-    }
-    Some(Cow::Owned(decoded))
 }

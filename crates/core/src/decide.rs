@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 
-use crate::guard::{Audience, Guard};
+use crate::guard::{Admitted, Audience, Guard};
 use crate::scope::ScopeSet;
 use crate::status::{KeyState, KeyStatus};
 use crate::{GroupId, IpAllowlist, KeyId, OrganizationId, OrganizationState, Role, WorkspaceId};
@@ -280,10 +280,12 @@ fn member(guard: &Guard, session: &SessionFacts) -> Result<Role, Reason> {
     if session.organization_state != OrganizationState::Active {
         return Err(Reason::OrganizationInactive);
     }
-    match guard.audience {
-        Audience::Own(organization) if organization != session.organization => Err(Reason::WrongOrganization),
-        _ => session.role.ok_or(Reason::WrongOrganization),
+    if matches!(guard.audience, Audience::Own(organization) if organization != session.organization) {
+        return Err(Reason::WrongOrganization);
     }
+    let role = session.role.ok_or(Reason::WrongOrganization)?;
+    // A member counts as in every group, so any set will do but the one that deletions emptied.
+    if guard.admitted.as_ref().is_some_and(Admitted::is_empty) { Err(Reason::WrongGroup) } else { Ok(role) }
 }
 
 fn allowed(guard: &Guard, role: Role, scopes: &ScopeSet, method: &str) -> Result<(), Reason> {

@@ -11,6 +11,7 @@ pub const SECRET_BYTES: usize = 32;
 pub const MAX_KEY_LENGTH: usize = 128;
 /// The shortest text that may be imported.
 pub const MIN_IMPORT_LENGTH: usize = 16;
+const MAX_PREFIX_LENGTH: usize = 16;
 /// Characters of the body that stay visible in `display_prefix`.
 const DISPLAYED_BODY: usize = 8;
 
@@ -114,19 +115,33 @@ pub enum FormatError {
     Prefix,
 }
 
-/// The format of a group's keys.
+/// The format of a group's keys. Read from JSON it is checked like any other.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
 pub struct KeyFormat {
     /// `None` is the default, which follows the environment: `sk_live_`, `sk_test_`.
     prefix: Option<String>,
     body: Body,
 }
 
+#[derive(Deserialize)]
+struct Unchecked {
+    prefix: Option<String>,
+    body: Body,
+}
+
+impl TryFrom<Unchecked> for KeyFormat {
+    type Error = FormatError;
+
+    fn try_from(format: Unchecked) -> Result<Self, FormatError> {
+        Self::new(format.prefix, format.body)
+    }
+}
+
 impl KeyFormat {
     /// A format with a prefix of its own (`[a-z0-9_]{0,16}`), or with the default one for `None`.
     pub fn new(prefix: Option<String>, body: Body) -> Result<Self, FormatError> {
-        let ok = |p: &String| p.len() <= 16 && p.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
-        if prefix.as_ref().is_none_or(ok) { Ok(Self { prefix, body }) } else { Err(FormatError::Prefix) }
+        if prefix.as_deref().is_none_or(is_prefix) { Ok(Self { prefix, body }) } else { Err(FormatError::Prefix) }
     }
 
     /// The group's own prefix, `None` where the environment gives it.
@@ -175,10 +190,13 @@ impl KeyFormat {
 /// Splits text into every (prefix, body) that some format could have, checksum verified. At most three.
 pub fn readings(text: &str) -> impl Iterator<Item = (&str, Body)> {
     Body::ALL.into_iter().filter_map(move |body| {
-        let at = text.len().checked_sub(body.length()).filter(|at| *at <= 16)?;
-        let (prefix, rest) = text.split_at_checked(at)?;
-        body.accepts(prefix, rest).then_some((prefix, body))
+        let (prefix, rest) = text.split_at_checked(text.len().checked_sub(body.length())?)?;
+        (is_prefix(prefix) && body.accepts(prefix, rest)).then_some((prefix, body))
     })
+}
+
+fn is_prefix(text: &str) -> bool {
+    text.len() <= MAX_PREFIX_LENGTH && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
 }
 
 /// What may be imported as a key: 16 to 128 printable ASCII characters without comma or space.

@@ -45,6 +45,11 @@ pub struct Admitted {
 }
 
 impl Admitted {
+    /// Whether nobody is let in any more.
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty() && self.keys.is_empty()
+    }
+
     /// Whether a key of that group is among them.
     pub fn includes(&self, group: GroupId, key: KeyId) -> bool {
         self.groups.contains(&group) || self.keys.contains(&key)

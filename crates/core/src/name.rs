@@ -81,7 +81,8 @@ pub fn group(text: &str) -> Result<String, NameError> {
 /// An e-mail address, trimmed, its letters lowered so that one person cannot be registered twice. The form is checked only
 /// as far as it protects: one `@`, something on both sides, no space or control character, at most 254 bytes (RFC 5321).
 pub fn email(text: &str) -> Result<String, NameError> {
-    let address = line(text, 254).map_err(|_| NameError::Email)?.to_lowercase();
+    // Lowering can undo the composed form, so that is made once more.
+    let address: String = line(text, 254).map_err(|_| NameError::Email)?.to_lowercase().nfc().collect();
     let sides = address.split_once('@');
     let ok = address.len() <= 254
         && !address.contains(char::is_whitespace)

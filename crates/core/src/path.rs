@@ -3,6 +3,8 @@
 //! A path that two parsers could read differently is refused, never mended: what the guard was matched against must be what
 //! the target sees.
 
+use std::borrow::Cow;
+
 /// Why a path is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the path is not in canonical form: {0}")]
@@ -18,6 +20,7 @@ pub fn check(path: &[u8]) -> Result<(), NonCanonical> {
             b'\\' => return Err(NonCanonical("it holds a backslash")),
             b';' => return Err(NonCanonical("it holds a semicolon")),
             b'#' => return Err(NonCanonical("it holds a number sign")),
+            b'?' => return Err(NonCanonical("it holds a question mark")),
             b'%' => check_escape(path.get(at + 1..at + 3))?,
             0x21..=0x7e => {}
             _ => return Err(NonCanonical("it holds a byte that is not printable ASCII")),
@@ -49,4 +52,22 @@ fn check_escape(digits: Option<&[u8]>) -> Result<(), NonCanonical> {
         b if b.is_ascii_alphanumeric() => Err(NonCanonical("it escapes a character that needs no escape")),
         _ => Ok(()),
     }
+}
+
+/// Undoes the escapes `%XX` and nothing else; `None` where a `%` escapes nothing.
+pub(crate) fn percent_decode(text: &str) -> Option<Cow<'_, [u8]>> {
+    if !text.contains('%') {
+        return Some(Cow::Borrowed(text.as_bytes()));
+    }
+    let hex = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16)).and_then(|d| u8::try_from(d).ok());
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            decoded.push(hex(bytes.next())? * 16 + hex(bytes.next())?);
+        } else {
+            decoded.push(byte);
+        }
+    }
+    Some(Cow::Owned(decoded))
 }

@@ -1,10 +1,14 @@
 //! Path patterns of routes, and the table that finds the one route for a path.
 //!
 //! A pattern is segments: a static one matches itself, `:name` matches one segment, a final `*rest` matches one or more.
-//! Segment by segment, static beats `:name` beats `*rest`.
+//! Segment by segment, static beats `:name` beats `*rest`. Static segments are compared with their escapes undone, as the
+//! target will read them: `/x%3Arun` must not slip past the route `/x:run`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+
+use crate::path::percent_decode;
 
 /// The longest pattern, in bytes.
 pub const MAX_PATTERN: usize = 1024;
@@ -86,7 +90,7 @@ impl Pattern {
         self.0.iter().any(|s| matches!(s, Segment::Param(n) if &**n == name))
     }
 
-    /// Whether both match the same paths with the same precedence: names of parameters aside, they are equal.
+    /// Whether both match the same paths with the same precedence: names of parameters and escapes aside, they are equal.
     pub fn meets(&self, other: &Self) -> bool {
         self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(|(a, b)| slot(a) == slot(b))
     }
@@ -121,17 +125,22 @@ impl fmt::Display for Pattern {
 /// A segment as the table sees it. The order of the variants is the order of precedence.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Slot {
-    Static(Box<str>),
+    /// With its escapes undone.
+    Static(Box<[u8]>),
     Param,
     Rest,
 }
 
 fn slot(segment: &Segment) -> Slot {
     match segment {
-        Segment::Static(text) => Slot::Static(text.clone()),
+        Segment::Static(text) => static_slot(text),
         Segment::Param(_) => Slot::Param,
         Segment::Rest(_) => Slot::Rest,
     }
+}
+
+fn static_slot(text: &str) -> Slot {
+    Slot::Static(percent_decode(text).unwrap_or(Cow::Borrowed(text.as_bytes())).into())
 }
 
 /// Finds values by path. Values whose patterns meet are kept together, in the order they came.
@@ -169,7 +178,7 @@ impl<V> Table<V> {
             let node = self.below.get(slot)?;
             tail.map_or_else(|| node.own_values(), |tail| node.descend(tail))
         };
-        if let Some(found) = step(&Slot::Static(head.into())) {
+        if let Some(found) = step(&static_slot(head)) {
             return Some(found);
         }
         // A parameter matches something, so that /users/ is not /users/:id.
