@@ -1,1 +1,59 @@
-//! The product without HTTP: one function per use case, one transaction each.
+//! The product without HTTP.
+//!
+//! An [`Engine`] holds the database, what of it decisions need in memory, a clock and randomness. It has one function for
+//! each use case; one that changes something is one transaction that ends in its event, and returns when decisions know
+//! the change.
+
+mod actor;
+mod clock;
+pub mod directory;
+mod engine;
+mod error;
+mod feed;
+mod groups;
+mod idempotency;
+mod init;
+pub mod keyring;
+mod keys;
+mod members;
+pub mod meter;
+mod organizations;
+pub mod passwords;
+pub mod routes;
+pub mod sessions;
+mod settings;
+mod verify;
+mod workspaces;
+
+pub use actor::{Actor, Context, Idempotency};
+#[cfg(feature = "test-clock")]
+pub use clock::FileClock;
+pub use clock::{Clock, OsRandom, Random, SystemClock};
+pub use directory::{Directory, Tenant};
+pub use engine::{Engine, Parts, Role as EngineRole};
+pub use error::{Error, FieldError};
+pub use groups::{GroupPatch, NewGroup};
+pub use init::{Initialized, NewInstance};
+pub use keys::{
+    CreatedKey, DEFAULT_OVERLAP, ImportKey, KeyPatch, KeyQuery, KeyView, MAX_IMPORT, MAX_METADATA, MAX_OVERLAP, NewKey,
+    Page, Receipt, RotateKey, RotatedKey,
+};
+pub use members::{Invited, NewMember};
+pub use organizations::{NewOrganization, OrganizationPatch};
+pub use passwords::{MAX_PASSWORD, MIN_PASSWORD};
+pub use routes::{GuardText, LiveRoute, NewRoute, RouteMatch, RoutePatch, Target};
+pub use sessions::{SESSION_LENGTH, SignedIn};
+pub use verify::{KnownKey, Person, Presented, Verdict};
+
+pub use keyrack_store::{
+    ActorKind, ApiKey, AuditFilter, Event, HashProfile, Invitation, KeyGroup, KeySecret, KeySort, Member, Organization,
+    Route, Store, SubjectKind, UserAccount, Workspace,
+};
+
+/// The result of a use case.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The scope that reaches the instance as a whole.
+pub fn instance_scope() -> keyrack_core::Scope {
+    keyrack_core::Scope::keyrack(keyrack_core::scope::Resource::INSTANCE, keyrack_core::Action::Admin)
+}

@@ -8,6 +8,19 @@ pub(crate) const POSTGRES_BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE R
 pub(crate) const POSTGRES_LOCK_TENANT: &str = "SELECT pg_advisory_xact_lock($1)";
 /// Claims the database for one serving process, for as long as the connection lives.
 pub(crate) const POSTGRES_CLAIM: &str = "SELECT pg_try_advisory_lock($1) AS value";
+/// Whether no process holds the claim. Looks at the locks instead of trying for one, which a server could lose against.
+pub(crate) const POSTGRES_CLAIM_IS_FREE: &str = "SELECT NOT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' \
+    AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+    AND ((classid::bigint << 32) | objid::bigint) = $1) AS value";
+/// Notices need not survive a crash: whoever reads one waits for a live server.
+pub(crate) const POSTGRES_UNHURRIED: &str = "SET synchronous_commit = off";
+/// How far the server has applied the log, kept among the settings of the instance.
+pub(crate) const POSTGRES_APPLIED: &str =
+    "SELECT value FROM setting WHERE organization_id = '00000000-0000-0000-0000-000000000000' AND name = 'applied'";
+/// Sets that.
+pub(crate) const POSTGRES_PUBLISH: &str = "INSERT INTO setting (organization_id, name, value, updated_at) \
+    VALUES ('00000000-0000-0000-0000-000000000000', 'applied', $1, 0) \
+    ON CONFLICT (organization_id, name) DO UPDATE SET value = excluded.value";
 /// Lets one process migrate at a time.
 pub(crate) const POSTGRES_LOCK_MIGRATION: &str = "SELECT pg_advisory_xact_lock($1)";
 

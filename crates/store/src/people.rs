@@ -120,6 +120,7 @@ statements! {
     INSERT_SESSION = "INSERT INTO session (id, user_id, token_digest, created_at, expires_at, address, user_agent) \
         VALUES ($1, $2, $3, $4, $5, $6, $7)";
     FIND_SESSION = "SELECT id, user_id, expires_at FROM session WHERE token_digest = $1";
+    IS_SESSION_LIVE = "SELECT COUNT(*) AS value FROM session WHERE id = $1 AND expires_at > $2";
     DELETE_SESSION = "DELETE FROM session WHERE id = $1";
     DELETE_SESSIONS_OF = "DELETE FROM session WHERE user_id = $1";
     DELETE_DEAD_SESSIONS = "DELETE FROM session WHERE expires_at <= $1";
@@ -220,6 +221,11 @@ impl Reader {
     /// The session of a cookie's digest, whether or not it has ended.
     pub async fn find_session(&mut self, token_digest: &[u8; 32]) -> Result<Option<Session>> {
         self.tx.fetch(FIND_SESSION, args![token_digest.as_slice()]).await
+    }
+
+    /// Whether a session is there and has not ended.
+    pub async fn is_session_live(&mut self, id: SessionId, now: Timestamp) -> Result<bool> {
+        Ok(self.tx.value::<i64>(IS_SESSION_LIVE, args![id, now]).await? == Some(1))
     }
 }
 

@@ -17,6 +17,8 @@ use crate::{Result, StoreError, dialect, migrate};
 
 /// How long a call waits for a connection, or for another process's write lock.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the database may be silent before the claim counts as lost.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(1);
 /// Connections that read a SQLite file at the same time.
 const SQLITE_READERS: u32 = 4;
 /// Connections to PostgreSQL.
@@ -122,28 +124,53 @@ impl Store {
     pub async fn claim(&self) -> Result<Claim> {
         match &self.pools {
             Pools::Sqlite { path, .. } => {
-                let mut name = path.clone().into_os_string();
-                name.push(".lock");
-                let name = PathBuf::from(name);
-                let failed = |e| StoreError::File(name.display().to_string(), e);
-                let file = File::options().create(true).truncate(false).write(true).open(&name).map_err(failed)?;
-                match file.try_lock() {
-                    Ok(()) => Ok(Claim::Sqlite(file)),
-                    Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Claimed(format!(
-                        "another keyrack serves {} (it holds {})",
-                        path.display(),
-                        name.display()
-                    ))),
-                    Err(std::fs::TryLockError::Error(e)) => Err(failed(e)),
+                let (file, name) = lock_file(path)?;
+                if lock(&file, &name)? {
+                    return Ok(Claim::Sqlite(file));
                 }
+                Err(StoreError::Claimed(format!(
+                    "another keyrack serves {} (it holds {})",
+                    path.display(),
+                    name.display()
+                )))
             }
             Pools::Postgres(_, options) => {
                 let mut connection = options.connect().await?;
-                let claim = sqlx::query(dialect::POSTGRES_CLAIM).bind(dialect::CLAIM_LOCK);
-                if claim.fetch_one(&mut connection).await?.try_get::<bool, _>("value")? {
-                    return Ok(Claim::Postgres(Box::new(connection)));
+                if !sqlx::query(dialect::POSTGRES_CLAIM)
+                    .bind(dialect::CLAIM_LOCK)
+                    .fetch_one(&mut connection)
+                    .await?
+                    .try_get("value")?
+                {
+                    return Err(StoreError::Claimed("another keyrack serves this PostgreSQL database".to_owned()));
                 }
-                Err(StoreError::Claimed("another keyrack serves this PostgreSQL database".to_owned()))
+                sqlx::query(dialect::POSTGRES_UNHURRIED).execute(&mut connection).await?;
+                Ok(Claim::Postgres(Box::new(connection)))
+            }
+        }
+    }
+
+    /// How far the process that serves this database says it has applied the log; `None` if none serves it.
+    pub async fn served_up_to(&self) -> Result<Option<i64>> {
+        match &self.pools {
+            Pools::Sqlite { path, .. } => {
+                let (file, name) = lock_file(path)?;
+                if lock(&file, &name)? {
+                    return Ok(None);
+                }
+                let text =
+                    std::fs::read_to_string(&name).map_err(|e| StoreError::File(name.display().to_string(), e))?;
+                Ok(Some(text.trim().parse().unwrap_or(-1)))
+            }
+            Pools::Postgres(pool, _) => {
+                let mut connection = pool.acquire().await?;
+                let is_free = sqlx::query(dialect::POSTGRES_CLAIM_IS_FREE).bind(dialect::CLAIM_LOCK);
+                if is_free.fetch_one(&mut *connection).await?.try_get("value")? {
+                    return Ok(None);
+                }
+                let applied = sqlx::query(dialect::POSTGRES_APPLIED).fetch_optional(&mut *connection).await?;
+                let applied: Option<String> = applied.map(|row| row.try_get("value")).transpose()?;
+                Ok(Some(applied.and_then(|text| text.parse().ok()).unwrap_or(-1)))
             }
         }
     }
@@ -186,8 +213,45 @@ impl Claim {
     pub async fn check(&mut self) -> Result<()> {
         match self {
             Self::Sqlite(_) => Ok(()),
-            Self::Postgres(connection) => Ok(connection.ping().await?),
+            Self::Postgres(connection) => {
+                let ping = tokio::time::timeout(CLAIM_PATIENCE, connection.ping()).await;
+                Ok(ping.map_err(|_| sqlx::Error::PoolTimedOut)??)
+            }
         }
+    }
+
+    /// Says how far the log is applied here, for [`Store::served_up_to`] of another process.
+    pub async fn publish(&mut self, seq: i64) -> Result<()> {
+        match self {
+            Self::Sqlite(file) => {
+                use std::os::unix::fs::FileExt as _;
+                // Always as many bytes, so that a reader never sees half a number.
+                let text = format!("{seq:020}");
+                file.write_all_at(text.as_bytes(), 0).map_err(|e| StoreError::File("the lock file".to_owned(), e))
+            }
+            Self::Postgres(connection) => {
+                sqlx::query(dialect::POSTGRES_PUBLISH).bind(seq.to_string()).execute(&mut **connection).await?;
+                Ok(())
+            }
+        }
+    }
+}
+
+fn lock_file(database: &Path) -> Result<(File, PathBuf)> {
+    let mut name = database.to_path_buf().into_os_string();
+    name.push(".lock");
+    let name = PathBuf::from(name);
+    make_private(&name)?;
+    let file = File::options().read(true).write(true).open(&name);
+    file.map(|file| (file, name.clone())).map_err(|e| StoreError::File(name.display().to_string(), e))
+}
+
+/// Whether the lock could be had.
+fn lock(file: &File, name: &Path) -> Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(false),
+        Err(std::fs::TryLockError::Error(e)) => Err(StoreError::File(name.display().to_string(), e)),
     }
 }
 

@@ -1,0 +1,66 @@
+//! Where time and randomness come from. Everything else takes them as arguments or asks these.
+
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use jiff::Timestamp;
+use keyrack_core::from_micros;
+
+/// Tells the time.
+pub trait Clock: Send + Sync {
+    /// The present moment, in whole microseconds.
+    fn now(&self) -> Timestamp;
+}
+
+/// The clock of the machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the place that reads the clock")]
+    fn now(&self) -> Timestamp {
+        // Cut to what the database keeps, so that a moment read back equals the one written.
+        from_micros(Timestamp::now().as_microsecond())
+    }
+}
+
+/// A clock that stands where its file says (RFC 3339), for tests of months and expiry.
+#[cfg(feature = "test-clock")]
+#[derive(Clone, Debug)]
+pub struct FileClock(pub std::path::PathBuf);
+
+#[cfg(feature = "test-clock")]
+impl Clock for FileClock {
+    fn now(&self) -> Timestamp {
+        let text = std::fs::read_to_string(&self.0);
+        text.ok().and_then(|t| t.trim().parse().ok()).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+}
+
+/// Draws random bytes.
+pub trait Random: Send + Sync {
+    /// Fills the bytes with randomness fit for secrets.
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), NoRandomness>;
+}
+
+/// The operating system gave no randomness.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the operating system gives no randomness")]
+pub struct NoRandomness;
+
+/// The randomness of the operating system.
+#[derive(Clone, Debug, Default)]
+pub struct OsRandom(SystemRandom);
+
+impl Random for OsRandom {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), NoRandomness> {
+        self.0.fill(bytes).map_err(|_| NoRandomness)
+    }
+}
+
+impl dyn Random + '_ {
+    /// An array of random bytes.
+    pub fn bytes<const N: usize>(&self) -> Result<[u8; N], NoRandomness> {
+        let mut bytes = [0; N];
+        self.fill(&mut bytes)?;
+        Ok(bytes)
+    }
+}

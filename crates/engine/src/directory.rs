@@ -1,0 +1,116 @@
+//! Organizations with their groups, workspaces and access groups, in memory: what a decision asks beside the key.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use keyrack_core::format::{self, Body};
+use keyrack_core::{GroupId, KeyFormat, OrganizationId, WorkspaceId};
+use keyrack_store::{KeyGroup, Organization, Workspace};
+
+/// An organization as it is now.
+pub type TenantCell = ArcSwap<Tenant>;
+
+/// An organization with all that belongs to it but keys and people.
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    /// The organization itself.
+    pub organization: Organization,
+    /// Its groups.
+    pub groups: HashMap<GroupId, KeyGroup>,
+    /// Its workspaces.
+    pub workspaces: HashMap<WorkspaceId, Workspace>,
+    /// Which of its groups may manage.
+    pub access_groups: BTreeSet<GroupId>,
+}
+
+impl Tenant {
+    /// The group of this name or id.
+    pub fn group(&self, name_or_id: &str) -> Option<&KeyGroup> {
+        let id = name_or_id.parse().ok().and_then(|id: GroupId| self.groups.get(&id));
+        id.or_else(|| self.groups.values().find(|g| g.name == name_or_id))
+    }
+
+    /// The workspace of this slug or id.
+    pub fn workspace(&self, slug_or_id: &str) -> Option<&Workspace> {
+        let id = slug_or_id.parse().ok().and_then(|id: WorkspaceId| self.workspaces.get(&id));
+        id.or_else(|| self.workspaces.values().find(|w| w.slug == slug_or_id))
+    }
+}
+
+/// Every organization. An entry stays as long as the process lives; what it says is replaced.
+#[derive(Default)]
+pub struct Directory {
+    tenants: ArcSwap<HashMap<OrganizationId, Arc<TenantCell>>>,
+    slugs: ArcSwap<HashMap<String, OrganizationId>>,
+    formats: ArcSwap<Formats>,
+}
+
+/// How the keys of this instance look.
+#[derive(Clone, Default)]
+struct Formats {
+    prefixes: HashMap<Body, HashSet<Box<str>>>,
+    imported: bool,
+}
+
+impl Formats {
+    fn add(&mut self, format: &KeyFormat) {
+        let prefixes = self.prefixes.entry(format.body()).or_default();
+        prefixes.extend(format.prefixes().into_iter().map(Into::into));
+    }
+}
+
+impl Directory {
+    /// An organization, whatever its state.
+    pub fn find(&self, id: OrganizationId) -> Option<Arc<TenantCell>> {
+        self.tenants.load().get(&id).cloned()
+    }
+
+    /// An organization as it is at this moment.
+    pub fn tenant(&self, id: OrganizationId) -> Option<Arc<Tenant>> {
+        self.tenants.load().get(&id).map(|cell| cell.load_full())
+    }
+
+    /// The organization of a slug or id.
+    pub fn resolve(&self, slug_or_id: &str) -> Option<Arc<Tenant>> {
+        let by_slug = self.slugs.load().get(slug_or_id).copied();
+        self.tenant(by_slug.or_else(|| slug_or_id.parse().ok())?)
+    }
+
+    /// Puts organizations in the place of what was known of them.
+    pub fn put(&self, changed: impl IntoIterator<Item = Tenant>) {
+        let mut formats = Formats::clone(&self.formats.load());
+        let mut slugs = HashMap::clone(&self.slugs.load());
+        let mut tenants = HashMap::clone(&self.tenants.load());
+        for tenant in changed {
+            for group in tenant.groups.values() {
+                std::iter::once(&group.key_format).chain(&group.former_formats).for_each(|f| formats.add(f));
+            }
+            let id = tenant.organization.id;
+            slugs.insert(tenant.organization.slug.clone(), id);
+            match tenants.get(&id) {
+                Some(cell) => cell.store(Arc::new(tenant)),
+                None => drop(tenants.insert(id, Arc::new(ArcSwap::from_pointee(tenant)))),
+            }
+        }
+        self.formats.store(Arc::new(formats));
+        self.tenants.store(Arc::new(tenants));
+        self.slugs.store(Arc::new(slugs));
+    }
+
+    /// From now on text of no group's format is looked up too.
+    pub fn expect_imported(&self) {
+        if !self.formats.load().imported {
+            let formats = Formats { imported: true, ..Formats::clone(&self.formats.load()) };
+            self.formats.store(Arc::new(formats));
+        }
+    }
+
+    /// Whether text could be a key at all: what cannot is refused without a look-up.
+    pub fn could_be_key(&self, text: &str) -> bool {
+        let formats = self.formats.load();
+        let known = |prefix: &str, body| formats.prefixes.get(&body).is_some_and(|p| p.contains(prefix));
+        format::readings(text).any(|(prefix, body)| known(prefix, body))
+            || (formats.imported && format::is_importable(text))
+    }
+}

@@ -1,0 +1,423 @@
+//! The engine: the database, what is held of it in memory, and the loop that keeps the two together.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use keyrack_core::{Authority, EventId, KeyId, OrganizationId, Pepper};
+use keyrack_store::{ActorKind, FeedHead, NewEvent, Reader, Store, StoreError, SubjectKind, Writer};
+use tokio::sync::Mutex as AsyncMutex;
+use uuid::Uuid;
+
+use crate::actor::{Actor, Context, authority_of};
+use crate::clock::{Clock, Random};
+use crate::directory::{Directory, Tenant};
+use crate::keyring::{Keyring, Loader};
+use crate::meter::Meter;
+use crate::passwords::SlowPool;
+use crate::routes::RouteTable;
+use crate::{Error, Result, feed};
+
+/// How often the log is looked at for changes made by another process.
+const POLL: Duration = Duration::from_millis(50);
+/// How often uses are written down.
+const FLUSH: Duration = Duration::from_millis(500);
+/// How often a claim on the database is looked at.
+const CLAIM_CHECK: Duration = Duration::from_millis(250);
+/// How long a change waits to be seen by the process that serves.
+const SEEN_WITHIN: Duration = Duration::from_secs(5);
+
+/// Keyrack without HTTP.
+pub struct Engine {
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+    /// The one in use first, then those that are being replaced.
+    pub(crate) peppers: Vec<Pepper>,
+    pub(crate) directory: Directory,
+    pub(crate) keyring: Keyring,
+    pub(crate) routes: RouteTable,
+    pub(crate) meter: Meter,
+    pub(crate) slow: SlowPool,
+    pub(crate) feed: AsyncMutex<FeedHead>,
+    applied: AtomicI64,
+    serving: AtomicBool,
+    role: Role,
+    in_flight: Mutex<HashSet<(OrganizationId, Uuid, String)>>,
+}
+
+/// What a process does with the database.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// It serves: holds all keys in memory and the claim on the database.
+    Server,
+    /// It makes a change or has a look, perhaps beside a server: the command line.
+    Guest {
+        /// Whether it needs the keys, to verify.
+        keys: bool,
+    },
+}
+
+/// What an engine is made of.
+pub struct Parts {
+    /// The database, opened.
+    pub store: Store,
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where randomness comes from.
+    pub random: Arc<dyn Random>,
+    /// The peppers, the one in use first.
+    pub peppers: Vec<Pepper>,
+}
+
+impl Engine {
+    /// Starts on a database: gives a new one its epoch, checks that the pepper is the one it was made with, and loads what
+    /// decisions need.
+    pub async fn start(parts: Parts, role: Role) -> Result<Arc<Self>> {
+        let Parts { store, clock, random, peppers } = parts;
+        let head = feed::begin(&store, clock.now(), random.as_ref(), &peppers).await?;
+        let engine = Self {
+            store,
+            clock,
+            random,
+            peppers,
+            directory: Directory::default(),
+            keyring: Keyring::default(),
+            routes: RouteTable::default(),
+            meter: Meter::default(),
+            slow: SlowPool::default(),
+            feed: AsyncMutex::new(head),
+            applied: AtomicI64::new(head.seq),
+            serving: AtomicBool::new(false),
+            role,
+            in_flight: Mutex::default(),
+        };
+        {
+            let mut feed = engine.feed.lock().await;
+            engine.reload(&mut feed).await?;
+        }
+        engine.serving.store(true, Ordering::Release);
+        Ok(Arc::new(engine))
+    }
+
+    /// The present moment.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Organizations, groups and workspaces.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// How many secrets are held in memory.
+    pub fn keyring_size(&self) -> usize {
+        self.keyring.len()
+    }
+
+    /// Whether decisions may be made: false while the claim on the database is lost.
+    pub fn is_serving(&self) -> bool {
+        self.serving.load(Ordering::Acquire)
+    }
+
+    /// The number of the newest change that decisions know.
+    pub fn applied(&self) -> i64 {
+        self.applied.load(Ordering::Acquire)
+    }
+
+    /// Reads everything anew.
+    pub(crate) async fn reload(&self, feed: &mut FeedHead) -> Result<()> {
+        let mut reader = self.store.read().await?;
+        let head = reader.feed_head().await?.ok_or(Error::internal("the log has no head"))?;
+        feed::load_tenants(self, &mut reader).await?;
+        feed::load_routes(self, &mut reader).await?;
+        if self.role != (Role::Guest { keys: false }) {
+            let mut loader = Loader::default();
+            let mut imported = false;
+            let mut unreadable = None;
+            let take = |row: keyrack_store::VerificationRow| {
+                imported |= row.imported;
+                let added = self.directory.find(row.organization).map(|tenant| loader.add(&row, &tenant));
+                if !matches!(added, Some(Ok(()))) {
+                    unreadable = Some(row.key);
+                }
+                Ok(())
+            };
+            reader.for_each_verification(take).await?;
+            if let Some(key) = unreadable {
+                return Err(Error::Refused(format!("key {key} cannot be read from the database")));
+            }
+            if imported {
+                self.directory.expect_imported();
+            }
+            self.keyring.replace(loader);
+        }
+        *feed = head;
+        self.applied.store(head.seq, Ordering::Release);
+        Ok(())
+    }
+
+    /// Applies what has been committed since it was last looked; returns the number of the newest change applied.
+    pub(crate) async fn catch_up(&self) -> Result<i64> {
+        let mut feed = self.feed.lock().await;
+        let mut reader = self.store.read().await?;
+        let head = reader.feed_head().await?.ok_or(Error::internal("the log has no head"))?;
+        if head.epoch != feed.epoch || head.seq < feed.seq {
+            // Another database has been put in the place of ours: nothing we hold is worth anything.
+            self.serving.store(false, Ordering::Release);
+            drop(reader);
+            self.reload(&mut feed).await?;
+            self.serving.store(true, Ordering::Release);
+            return Ok(feed.seq);
+        }
+        while feed.seq < head.seq {
+            let events = reader.events_after(feed.seq, 1000).await?;
+            feed::apply(self, &mut reader, &events).await?;
+            let Some(last) = events.last() else { break };
+            feed.seq = last.seq;
+            self.applied.store(feed.seq, Ordering::Release);
+        }
+        Ok(feed.seq)
+    }
+
+    /// Waits until decisions know a committed change, here and in the process that serves.
+    pub(crate) async fn settle(&self, seq: i64) -> Result<()> {
+        while self.catch_up().await? < seq {}
+        if self.role != Role::Server && !seen_by_server(&self.store, seq).await? {
+            return Err(Error::NotYetSeen);
+        }
+        Ok(())
+    }
+
+    /// Serves until `stop`: holds the claim, follows the log, writes uses down.
+    pub async fn run(self: Arc<Self>, mut claim: keyrack_store::Claim, stop: impl Future<Output = ()>) {
+        let mut poll = tokio::time::interval(POLL);
+        let mut flush = tokio::time::interval(FLUSH);
+        let mut check = tokio::time::interval(CLAIM_CHECK);
+        for timer in [&mut poll, &mut flush, &mut check] {
+            timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        }
+        let mut published = 0;
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                _ = poll.tick() => match self.catch_up().await {
+                    Ok(seq) if seq != published && claim.publish(seq).await.is_ok() => published = seq,
+                    Ok(_) => {}
+                    Err(error) => tracing::warn!(%error, "cannot follow the log of changes"),
+                },
+                _ = flush.tick() => self.flush_uses().await,
+                _ = check.tick() => if claim.check().await.is_err() {
+                    self.regain(&mut claim).await;
+                    published = 0;
+                },
+            }
+        }
+        self.flush_uses().await;
+    }
+
+    /// The claim is lost, so another process may serve and change things: decide nothing until it is regained and
+    /// everything has been read anew.
+    async fn regain(&self, claim: &mut keyrack_store::Claim) {
+        self.serving.store(false, Ordering::Release);
+        tracing::error!("the claim on the database is lost; answering 503 until it is back");
+        if let Ok(new) = self.store.claim().await {
+            let mut feed = self.feed.lock().await;
+            match self.reload(&mut feed).await {
+                Ok(()) => {
+                    *claim = new;
+                    self.serving.store(true, Ordering::Release);
+                    tracing::info!("the claim on the database is regained");
+                }
+                Err(error) => tracing::warn!(%error, "cannot load the keys"),
+            }
+        }
+    }
+
+    pub(crate) async fn flush_uses(&self) {
+        let uses = self.meter.take();
+        if uses.is_empty() {
+            return;
+        }
+        let written = async { self.store.write(&[]).await?.commit_uses(&uses).await };
+        if let Err(error) = written.await {
+            tracing::warn!(%error, "uses could not be written down and are kept");
+            self.meter.give_back(uses);
+        }
+    }
+
+    /// A fresh id.
+    pub(crate) fn random_id(&self) -> Result<[u8; 10]> {
+        Ok(self.random.bytes()?)
+    }
+
+    /// The organization of a context. One that is not active is no place to work in.
+    pub(crate) fn tenant(&self, ctx: &Context) -> Result<Arc<Tenant>> {
+        self.directory.tenant(ctx.organization).ok_or(Error::NotFound("organization"))
+    }
+
+    /// A snapshot to read from.
+    pub(crate) async fn reader(&self) -> Result<Reader> {
+        Ok(self.store.read().await?)
+    }
+
+    /// Begins a change. Whoever makes it is looked at again inside the transaction: a key that was revoked meanwhile, or a
+    /// member who lost the role, changes nothing any more.
+    pub(crate) async fn begin(&self, ctx: &Context) -> Result<(Writer, Authority)> {
+        self.begin_beside(ctx, None).await
+    }
+
+    /// Like [`Engine::begin`], for a change that also concerns something beside the organization.
+    pub(crate) async fn begin_beside(
+        &self,
+        ctx: &Context,
+        beside: Option<OrganizationId>,
+    ) -> Result<(Writer, Authority)> {
+        let home = match &ctx.actor {
+            Actor::Key { organization, .. } => *organization,
+            _ => ctx.organization,
+        };
+        let mut writer = self.store.write(&[home, ctx.organization, beside.unwrap_or(home)]).await?;
+        let authority = self.authority(&mut writer, ctx).await?;
+        if ctx.required.as_ref().is_some_and(|scope| !authority.scopes.grants(scope)) {
+            return Err(Error::forbidden("insufficient_scope", "the credential has lost the scope this needs"));
+        }
+        Ok((writer, authority))
+    }
+
+    async fn authority(&self, reader: &mut Reader, ctx: &Context) -> Result<Authority> {
+        match &ctx.actor {
+            Actor::Host => Ok(Authority::of_host(ctx.organization)),
+            Actor::Key { id, is_instance_admin, organization, .. } => {
+                let key = reader.find_key_anywhere(*id).await?.ok_or(Error::Unauthorized)?;
+                if key.status(self.now()) != keyrack_core::KeyStatus::Active {
+                    return Err(Error::Unauthorized);
+                }
+                let tenant = self.directory.tenant(*organization).ok_or(Error::Unauthorized)?;
+                let authority = authority_of(&key, tenant.access_groups.contains(&key.group));
+                if ctx.organization == *organization {
+                    return Ok(authority);
+                }
+                // Only an instance admin's key reaches into other organizations, with its own scopes.
+                let instance = authority.scopes.grants(&crate::instance_scope());
+                let of_host = Authority::of_host(ctx.organization);
+                if *is_instance_admin && instance { Ok(of_host) } else { Err(Error::NotFound("organization")) }
+            }
+            Actor::User { id, session, is_instance_admin, .. } => {
+                if !reader.is_session_live(*session, self.now()).await? {
+                    return Err(Error::Unauthorized);
+                }
+                let member = reader.find_member(ctx.organization, *id).await?;
+                let user = reader.find_user(*id).await?.ok_or(Error::Unauthorized)?;
+                match member {
+                    _ if *is_instance_admin && user.is_instance_admin => Ok(Authority::of_host(ctx.organization)),
+                    Some(member) => Ok(Authority::of_person(ctx.organization, member.role)),
+                    None => Err(Error::NotFound("organization")),
+                }
+            }
+        }
+    }
+
+    /// An event in the name of the context's actor.
+    pub(crate) fn event(&self, ctx: &Context, kind: &'static str, subject: Subject<'_>) -> Result<NewEvent> {
+        let now = self.now();
+        Ok(NewEvent {
+            id: EventId::new(now, self.random_id()?),
+            at: now,
+            organization: Some(ctx.organization),
+            kind,
+            actor_kind: ctx.actor.kind(),
+            actor_id: ctx.actor.id(),
+            actor_name: ctx.actor.name().to_owned(),
+            subject_kind: subject.kind,
+            subject_id: Some(subject.id),
+            subject_name: subject.name.to_owned(),
+            data: subject.data,
+            request_id: ctx.request_id.clone(),
+        })
+    }
+
+    /// Commits a change with its event and waits until decisions know it.
+    pub(crate) async fn commit(&self, writer: Writer, event: NewEvent) -> Result<i64> {
+        self.commit_all(writer, event, Vec::new()).await
+    }
+
+    /// Commits a change with several events and waits until decisions know it.
+    pub(crate) async fn commit_all(&self, writer: Writer, event: NewEvent, more: Vec<NewEvent>) -> Result<i64> {
+        let seq = writer.commit(event, more).await?;
+        self.settle(seq).await?;
+        Ok(seq)
+    }
+
+    /// Marks an idempotency key as being worked on; refused if it is already.
+    pub(crate) fn enter(&self, ctx: &Context) -> Result<Option<InFlight<'_>>> {
+        let (Some(idempotency), Some(actor)) = (&ctx.idempotency, ctx.actor.id()) else { return Ok(None) };
+        let mark = (ctx.organization, actor, idempotency.key.clone());
+        let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        if !in_flight.insert(mark.clone()) {
+            return Err(StoreError::Conflict(keyrack_store::Conflict::Idempotency).into());
+        }
+        Ok(Some(InFlight { engine: self, mark }))
+    }
+}
+
+/// An idempotency key that is being worked on, until dropped.
+pub(crate) struct InFlight<'e> {
+    engine: &'e Engine,
+    mark: (OrganizationId, Uuid, String),
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.engine.in_flight.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.mark);
+    }
+}
+
+/// What an event is about.
+#[derive(Clone)]
+pub(crate) struct Subject<'s> {
+    pub(crate) kind: SubjectKind,
+    pub(crate) id: Uuid,
+    pub(crate) name: &'s str,
+    pub(crate) data: serde_json::Value,
+}
+
+impl<'s> Subject<'s> {
+    pub(crate) fn key(id: KeyId, name: &'s str, data: serde_json::Value) -> Self {
+        Self { kind: SubjectKind::Key, id: id.0, name, data }
+    }
+}
+
+/// An event of the instance itself, made by Keyrack.
+pub(crate) fn instance_event(kind: &'static str, now: Timestamp, random: [u8; 10]) -> NewEvent {
+    NewEvent {
+        id: EventId::new(now, random),
+        at: now,
+        organization: None,
+        kind,
+        actor_kind: ActorKind::System,
+        actor_id: None,
+        actor_name: "host".to_owned(),
+        subject_kind: SubjectKind::Instance,
+        subject_id: None,
+        subject_name: "instance".to_owned(),
+        data: serde_json::json!({}),
+        request_id: None,
+    }
+}
+
+/// Waits until the process that serves this database, if one does, has applied a change.
+async fn seen_by_server(store: &Store, seq: i64) -> Result<bool> {
+    let deadline = tokio::time::Instant::now() + SEEN_WITHIN;
+    loop {
+        match store.served_up_to().await? {
+            None => return Ok(true),
+            Some(applied) if applied >= seq => return Ok(true),
+            Some(_) if tokio::time::Instant::now() >= deadline => return Ok(false),
+            Some(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    }
+}

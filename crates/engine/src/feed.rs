@@ -1,0 +1,153 @@
+//! From the log of changes into memory.
+//!
+//! There is one way in which decisions learn of a change, whoever made it: the event is read from the log and what it is
+//! about is read anew. A mutation of this process takes it too, before it answers.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use keyrack_core::{GroupId, KeyId, OrganizationId, Pepper};
+use keyrack_store::{Event, FeedHead, INSTANCE, Reader, Store, SubjectKind};
+use uuid::Uuid;
+
+use crate::clock::Random;
+use crate::directory::Tenant;
+use crate::engine::{Engine, instance_event};
+use crate::routes::DEFAULT_ORGANIZATION;
+use crate::{Error, Result, settings};
+
+/// The setting that tells which peppers the database was made with.
+const PEPPERS: &str = "pepper_fingerprints";
+
+/// Gives a new database its epoch and checks the peppers against an old one.
+pub(crate) async fn begin(store: &Store, now: Timestamp, random: &dyn Random, peppers: &[Pepper]) -> Result<FeedHead> {
+    let mut reader = store.read().await?;
+    if let Some(head) = reader.feed_head().await? {
+        let known = reader.find_setting(INSTANCE, PEPPERS).await?.unwrap_or_default();
+        drop(reader);
+        check_peppers(&known, peppers)?;
+        return Ok(head);
+    }
+    drop(reader);
+    let mut writer = store.write(&[INSTANCE]).await?;
+    let random_bits: [u8; 16] = random.bytes()?;
+    let epoch = uuid::Builder::from_random_bytes(random_bits).into_uuid();
+    writer.begin_epoch(epoch).await?;
+    let fingerprints: serde_json::Map<_, _> =
+        peppers.iter().map(|p| (p.id().to_string(), p.fingerprint().into())).collect();
+    writer.put_setting(INSTANCE, PEPPERS, &fingerprints.into(), now).await?;
+    let seq = writer.commit(instance_event("instance.created", now, random.bytes()?), Vec::new()).await?;
+    Ok(FeedHead { seq, epoch })
+}
+
+fn check_peppers(known: &serde_json::Value, peppers: &[Pepper]) -> Result<()> {
+    for (id, fingerprint) in known.as_object().into_iter().flatten() {
+        let ours = peppers.iter().find(|p| p.id().to_string() == *id);
+        let matches = ours.is_some_and(|p| fingerprint.as_str() == Some(&p.fingerprint()));
+        if !matches {
+            return Err(Error::Refused(format!(
+                "the key file does not hold pepper {id} of this database; use the key file that was made with it \
+                 (without its pepper no key can be recognised)"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Reads an organization with all that belongs to it.
+pub(crate) async fn load_tenant(reader: &mut Reader, id: OrganizationId) -> Result<Option<Tenant>> {
+    let Some(organization) = reader.find_organization(id).await? else { return Ok(None) };
+    let groups = reader.list_groups(id).await?.into_iter().map(|g| (g.id, g)).collect();
+    let workspaces = reader.list_workspaces(id).await?.into_iter().map(|w| (w.id, w)).collect();
+    let access = reader.find_setting(id, settings::ACCESS_GROUPS).await?;
+    let access_groups: BTreeSet<GroupId> =
+        access.map(serde_json::from_value).transpose().map_err(|_| corrupt())?.unwrap_or_default();
+    Ok(Some(Tenant { organization, groups, workspaces, access_groups }))
+}
+
+fn corrupt() -> Error {
+    Error::internal("a setting cannot be read")
+}
+
+/// Reads every organization.
+pub(crate) async fn load_tenants(engine: &Engine, reader: &mut Reader) -> Result<()> {
+    let mut after = None;
+    loop {
+        let page = reader.list_organizations(after, 1000).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = Some(last.id);
+        let mut tenants = Vec::with_capacity(page.len());
+        for organization in &page {
+            tenants.extend(load_tenant(reader, organization.id).await?);
+        }
+        engine.directory.put(tenants);
+    }
+}
+
+/// Reads anew what these events are about.
+pub(crate) async fn apply(engine: &Engine, reader: &mut Reader, events: &[Event]) -> Result<()> {
+    let mut tenants = BTreeSet::new();
+    let mut keys = BTreeSet::new();
+    let mut routes = false;
+    for event in events {
+        keys.extend(key_ids(event));
+        match event.subject_kind {
+            SubjectKind::Organization => {
+                // The first organization becomes the one that owns the default host.
+                routes = true;
+                tenants.extend(event.organization);
+            }
+            SubjectKind::Workspace | SubjectKind::Group | SubjectKind::Setting => tenants.extend(event.organization),
+            SubjectKind::Route => routes = true,
+            SubjectKind::Key
+            | SubjectKind::Instance
+            | SubjectKind::User
+            | SubjectKind::Member
+            | SubjectKind::Session => {}
+        }
+    }
+    // Tenants first: a key may be in a group that is as new as itself.
+    let mut loaded = Vec::new();
+    for id in tenants {
+        loaded.extend(load_tenant(reader, id).await?);
+    }
+    if !loaded.is_empty() {
+        engine.directory.put(loaded);
+    }
+    for key in keys {
+        reload_key(engine, reader, key).await?;
+    }
+    if routes {
+        load_routes(engine, reader).await?;
+    }
+    Ok(())
+}
+
+/// Reads every route, and which organization owns the default host.
+pub(crate) async fn load_routes(engine: &Engine, reader: &mut Reader) -> Result<()> {
+    let default = reader.find_setting(INSTANCE, DEFAULT_ORGANIZATION).await?;
+    let default = default.map(serde_json::from_value).transpose().map_err(|_| corrupt())?;
+    engine.routes.replace(reader.list_all_routes().await?, default);
+    Ok(())
+}
+
+/// The keys an event is about: its subject, and those that a batch lists.
+fn key_ids(event: &Event) -> impl Iterator<Item = KeyId> {
+    let subject = event.subject_id.filter(|_| event.subject_kind == SubjectKind::Key).map(KeyId);
+    let listed = event.data.get("key_ids").and_then(|ids| ids.as_array()).into_iter().flatten();
+    let listed = listed.filter_map(|id| id.as_str().and_then(|text| Uuid::parse_str(text).ok())).map(KeyId);
+    subject.into_iter().chain(listed)
+}
+
+async fn reload_key(engine: &Engine, reader: &mut Reader, key: KeyId) -> Result<()> {
+    let rows = reader.verification_of(key).await?;
+    let Some(first) = rows.first() else {
+        engine.keyring.remove(key, &reader.tombstones_of(key).await?);
+        return Ok(());
+    };
+    if rows.iter().any(|row| row.imported) {
+        engine.directory.expect_imported();
+    }
+    let tenant = engine.directory.find(first.organization).ok_or(Error::internal("a key has no organization"))?;
+    engine.keyring.put(&rows, &tenant).map_err(|error| Error::Internal("a key cannot be read", Some(Box::new(error))))
+}

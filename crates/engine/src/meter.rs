@@ -1,0 +1,58 @@
+//! When keys were last used, gathered in memory and written down by the engine's loop.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use jiff::Timestamp;
+use keyrack_core::KeyId;
+
+/// More of these than threads, so that a thread nearly always finds its own free.
+const SLOTS: usize = 64;
+
+/// Last uses since they were last written down.
+pub struct Meter {
+    slots: [Mutex<HashMap<(KeyId, i64), Timestamp>>; SLOTS],
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        Self { slots: std::array::from_fn(|_| Mutex::default()) }
+    }
+}
+
+impl Meter {
+    /// Notes a use. Waits for nothing: a slot that is being emptied is passed over for the next.
+    pub fn note(&self, key: KeyId, version: i64, at: Timestamp) {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        thread_local!(static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed));
+        let own = OWN.with(|own| *own);
+        for step in 0..SLOTS {
+            if let Ok(mut slot) = self.slots[(own + step) % SLOTS].try_lock() {
+                slot.insert((key, version), at);
+                return;
+            }
+        }
+    }
+
+    /// Takes out all that was noted, the latest use of each secret.
+    pub fn take(&self) -> Vec<(KeyId, i64, Timestamp)> {
+        let mut latest: HashMap<(KeyId, i64), Timestamp> = HashMap::new();
+        for slot in &self.slots {
+            let noted = slot.lock().map(|mut slot| std::mem::take(&mut *slot)).unwrap_or_default();
+            for (secret, at) in noted {
+                latest.entry(secret).and_modify(|seen| *seen = at.max(*seen)).or_insert(at);
+            }
+        }
+        latest.into_iter().map(|((key, version), at)| (key, version, at)).collect()
+    }
+
+    /// Takes back what could not be written down.
+    pub fn give_back(&self, uses: Vec<(KeyId, i64, Timestamp)>) {
+        if let Ok(mut slot) = self.slots[0].lock() {
+            for (key, version, at) in uses {
+                slot.entry((key, version)).and_modify(|seen| *seen = at.max(*seen)).or_insert(at);
+            }
+        }
+    }
+}

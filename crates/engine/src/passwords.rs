@@ -1,0 +1,67 @@
+//! Slow hashes on a bounded pool: passwords, and the keys of groups with the bcrypt profile.
+
+use argon2::{Argon2, PasswordHasher as _, PasswordVerifier as _};
+use tokio::sync::Semaphore;
+
+use crate::{Error, Result};
+
+/// How many slow hashes may wait or run at once; more are refused with 503.
+const QUEUE: usize = 32;
+
+/// The shortest password, in characters (NIST SP 800-63B-4 for a single factor).
+pub const MIN_PASSWORD: usize = 15;
+/// The longest password, in bytes.
+pub const MAX_PASSWORD: usize = 1024;
+
+/// Runs slow hashes away from the threads that serve, a few at a time.
+pub struct SlowPool {
+    running: Semaphore,
+    admitted: Semaphore,
+}
+
+impl Default for SlowPool {
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2));
+        Self { running: Semaphore::new(threads), admitted: Semaphore::new(QUEUE) }
+    }
+}
+
+impl SlowPool {
+    /// Runs a slow function, or refuses at once if too many wait.
+    pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        const BUSY: Error = Error::Unavailable("too many slow hashes are waiting", None);
+        let _admitted = self.admitted.try_acquire().map_err(|_| BUSY)?;
+        let _running = self.running.acquire().await.map_err(|_| BUSY)?;
+        tokio::task::spawn_blocking(work).await.map_err(|e| Error::Internal("a slow hash failed", Some(Box::new(e))))
+    }
+
+    /// The argon2id hash of a password, in PHC form.
+    pub async fn hash_password(&self, password: &str) -> Result<String> {
+        let length = password.chars().count();
+        if length < MIN_PASSWORD || password.len() > MAX_PASSWORD {
+            return Err(Error::invalid("password", format!("must have at least {MIN_PASSWORD} characters")));
+        }
+        let password = zeroize::Zeroizing::new(password.to_owned());
+        let hashed = self.run(move || argon2().hash_password(password.as_bytes()).map(|hash| hash.to_string()));
+        hashed.await?.map_err(|_| Error::internal("the password could not be hashed"))
+    }
+
+    /// Whether a password has this hash. Without a hash the same work is done for nothing, so that nobody learns from the
+    /// time whether an account exists.
+    pub async fn verify_password(&self, password: &str, hash: Option<String>) -> Result<bool> {
+        if password.len() > MAX_PASSWORD {
+            return Ok(false);
+        }
+        let password = zeroize::Zeroizing::new(password.to_owned());
+        self.run(move || match hash.as_deref().map(argon2::password_hash::phc::PasswordHash::new) {
+            Some(Ok(hash)) => argon2().verify_password(password.as_bytes(), &hash).is_ok(),
+            _ => argon2().hash_password(password.as_bytes()).is_err(),
+        })
+        .await
+    }
+}
+
+/// argon2id with 19 MiB, two passes and one lane, as OWASP recommends at least.
+fn argon2() -> Argon2<'static> {
+    Argon2::default()
+}

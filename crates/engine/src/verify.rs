@@ -1,0 +1,179 @@
+//! From a credential to a decision.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use keyrack_core::carrier::Carried;
+use keyrack_core::decide::{Caller, KeyFacts, Place, Request, SessionFacts};
+use keyrack_core::{Decision, Grant, Guard, Reason, TextHash, decide, slow};
+use keyrack_core::{OrganizationId, SessionId, UserId};
+
+use crate::directory::Tenant;
+use crate::engine::Engine;
+use crate::keyring::{Found, LookUp};
+use crate::{Error, Result};
+
+/// What a door makes of a request before it asks.
+pub struct Presented<'r> {
+    /// The credential it carries.
+    pub credential: Carried<'r>,
+    /// A live session, where the door takes sessions. It wins over any credential.
+    pub session: Option<Person>,
+    /// The HTTP method.
+    pub method: &'r str,
+    /// Where it came from; `None` if the question did not say (the verify API).
+    pub address: Option<IpAddr>,
+    /// The workspace of the door.
+    pub place: Place,
+}
+
+/// A person with a live session, seen in the organization that the request is about.
+#[derive(Clone, Debug)]
+pub struct Person {
+    /// The session.
+    pub session: SessionId,
+    /// Who.
+    pub user: UserId,
+    /// Their e-mail address.
+    pub email: String,
+    /// Whether they may act on the instance as a whole.
+    pub is_instance_admin: bool,
+    /// The organization.
+    pub organization: OrganizationId,
+    /// Their role there; `None` for no member.
+    pub role: Option<keyrack_core::Role>,
+}
+
+/// A decision, and whom it is about.
+pub struct Verdict {
+    /// Let in or kept out.
+    pub decision: Decision,
+    /// The key, if the credential was one of ours. Present on denials too, for those entitled to know.
+    pub key: Option<KnownKey>,
+}
+
+/// A key with the organization it belongs to, as both were at the moment of the decision.
+pub struct KnownKey {
+    /// The key.
+    pub record: Found,
+    /// Its organization.
+    pub tenant: Arc<Tenant>,
+}
+
+impl KnownKey {
+    /// Everything [`decide`] asks of a key.
+    pub fn facts(&self) -> KeyFacts<'_> {
+        let profile = &self.record.profile;
+        KeyFacts {
+            key: self.record.key,
+            group: profile.group,
+            organization: self.tenant.organization.id,
+            organization_state: self.tenant.organization.state,
+            in_access_group: self.tenant.access_groups.contains(&profile.group),
+            workspace: profile.workspace,
+            state: self.record.state(),
+            secret_expires_at: self.record.secret_expires_at(),
+            scopes: &profile.scopes,
+            ip_allowlist: self.record.ip_allowlist(),
+        }
+    }
+
+    /// The name of its group.
+    pub fn group_name(&self) -> &str {
+        self.tenant.groups.get(&self.record.profile.group).map_or("", |group| &group.name)
+    }
+
+    /// The slug of its workspace.
+    pub fn workspace_slug(&self) -> Option<&str> {
+        let workspace = self.record.profile.workspace?;
+        self.tenant.workspaces.get(&workspace).map(|w| &*w.slug)
+    }
+}
+
+impl Engine {
+    /// Decides whether whoever presents this passes the guard now. Only a slow secret that has not been presented since the
+    /// start waits for anything: for its hash.
+    pub async fn verify(&self, guard: &Guard, presented: &Presented<'_>) -> Result<Verdict> {
+        if !self.is_serving() {
+            return Err(Error::Unavailable("this process does not hold its claim on the database", None));
+        }
+        let now = self.now();
+        let request = Request { method: presented.method, address: presented.address, place: presented.place };
+        if let Some(person) = presented.session.as_ref().filter(|_| guard.sessions) {
+            let decision = decide(guard, Caller::Session(self.session_facts(person)), &request, now);
+            return Ok(Verdict { decision, key: None });
+        }
+        let key = match &presented.credential {
+            Carried::Nothing => return Ok(keyless(decide(guard, Caller::Anonymous, &request, now))),
+            // At a public door such an `Authorization` is between the caller and the target.
+            Carried::Foreign if guard.public => return Ok(keyless(decide(guard, Caller::Anonymous, &request, now))),
+            Carried::Foreign | Carried::Malformed | Carried::Token(_) => None,
+            Carried::Key(text) => self.identify(text).await?,
+        };
+        let Some(key) = key else { return Ok(keyless(decide(guard, Caller::Unknown, &request, now))) };
+        let decision = decide(guard, Caller::Key(key.facts()), &request, now);
+        if matches!(decision, Decision::Grant(Grant::Key(_))) {
+            self.meter.note(key.record.key, i64::from(key.record.version), now);
+        }
+        Ok(Verdict { decision, key: Some(key) })
+    }
+
+    /// The key of a text, if it is one. Junk ends here before anything is looked up.
+    async fn identify(&self, text: &str) -> Result<Option<KnownKey>> {
+        if !self.directory.could_be_key(text) {
+            return Ok(None);
+        }
+        let hash = TextHash::of(text);
+        for pepper in &self.peppers {
+            let digest = pepper.digest(&hash);
+            let record = match self.keyring.find(&digest) {
+                LookUp::Unknown => continue,
+                LookUp::Found(found) => found,
+                LookUp::Slow { found, hash: slow_hash } => {
+                    let hash = hash.clone();
+                    if !self.slow.run(move || slow::verify(&hash, &slow_hash)).await? {
+                        continue;
+                    }
+                    self.keyring.prove(&found, &digest);
+                    // Looked up again: the key may have been revoked while the hash was computed.
+                    match self.keyring.find(&digest) {
+                        LookUp::Found(found) => found,
+                        _ => continue,
+                    }
+                }
+            };
+            let tenant = record.profile.tenant.load_full();
+            return Ok(Some(KnownKey { record, tenant }));
+        }
+        Ok(None)
+    }
+
+    fn session_facts(&self, person: &Person) -> SessionFacts {
+        let tenant = self.directory.tenant(person.organization);
+        let state = tenant.map_or(keyrack_core::OrganizationState::Deleted, |t| t.organization.state);
+        SessionFacts { organization: person.organization, organization_state: state, role: person.role }
+    }
+
+    /// When a verdict's key stops working, the end of an overlap included.
+    pub fn ends_at(key: &KnownKey) -> Option<Timestamp> {
+        match (key.record.state().expires_at, key.record.secret_expires_at()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+}
+
+fn keyless(decision: Decision) -> Verdict {
+    Verdict { decision, key: None }
+}
+
+impl Verdict {
+    /// Why not, if not.
+    pub fn reason(&self) -> Option<Reason> {
+        match self.decision {
+            Decision::Deny(reason) => Some(reason),
+            Decision::Grant(_) => None,
+        }
+    }
+}
