@@ -61,7 +61,7 @@ CREATE TABLE session (
     address TEXT,
     user_agent TEXT
 ) STRICT;
-CREATE INDEX session_user ON session (user_id);
+CREATE INDEX session_user_id ON session (user_id);
 
 -- Settings of an organization, or of the instance under the nil id.
 CREATE TABLE setting (
