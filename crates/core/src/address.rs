@@ -94,3 +94,21 @@ impl IpAllowlist {
         self.0.as_ref().map(|networks| networks.iter().map(ToString::to_string).collect())
     }
 }
+
+/// The address a request counts as coming from: the peer's, or, behind trusted proxies, the right-most hop that is none of
+/// them. `hops` are the values of `X-Forwarded-For` from left to right; a hop that is no address ends the search, since
+/// whatever is left of it cannot be trusted either.
+pub fn client(peer: IpAddr, hops: &[&str], trusted: &[IpNet]) -> IpAddr {
+    let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
+    let mut address = canonical(peer);
+    for hop in hops.iter().rev() {
+        if !is_trusted(&address) {
+            break;
+        }
+        match hop.trim().parse() {
+            Ok(before) => address = canonical(before),
+            Err(_) => break,
+        }
+    }
+    address
+}

@@ -107,6 +107,17 @@ impl Engine {
         self.clock.now()
     }
 
+    /// A fresh id, for requests.
+    pub fn fresh_uuid(&self) -> Uuid {
+        // Without randomness the id is no secret anyway: it only names the request in the logs.
+        keyrack_core::id::uuid_v7(self.now(), self.random_id().unwrap_or_default())
+    }
+
+    /// A person by id.
+    pub async fn find_user(&self, id: keyrack_core::UserId) -> Result<Option<keyrack_store::UserAccount>> {
+        Ok(self.reader().await?.find_user(id).await?)
+    }
+
     /// Organizations, groups and workspaces.
     pub fn directory(&self) -> &Directory {
         &self.directory

@@ -5,6 +5,7 @@
 //! the change.
 
 mod actor;
+mod ask;
 mod clock;
 pub mod directory;
 mod engine;
@@ -26,6 +27,7 @@ mod verify;
 mod workspaces;
 
 pub use actor::{Actor, Context, Idempotency};
+pub use ask::Question;
 #[cfg(feature = "test-clock")]
 pub use clock::FileClock;
 pub use clock::{Clock, OsRandom, Random, SystemClock};

@@ -95,9 +95,7 @@ impl Engine {
     /// Decides whether whoever presents this passes the guard now. Only a slow secret that has not been presented since the
     /// start waits for anything: for its hash.
     pub async fn verify(&self, guard: &Guard, presented: &Presented<'_>) -> Result<Verdict> {
-        if !self.is_serving() {
-            return Err(Error::Unavailable("this process does not hold its claim on the database", None));
-        }
+        self.require_serving()?;
         let now = self.now();
         let request = Request { method: presented.method, address: presented.address, place: presented.place };
         if let Some(person) = presented.session.as_ref().filter(|_| guard.sessions) {
@@ -119,8 +117,16 @@ impl Engine {
         Ok(Verdict { decision, key: Some(key) })
     }
 
+    /// Fails while this process may not decide.
+    pub(crate) fn require_serving(&self) -> Result<()> {
+        if self.is_serving() {
+            return Ok(());
+        }
+        Err(Error::Unavailable("this process does not hold its claim on the database", None))
+    }
+
     /// The key of a text, if it is one. Junk ends here before anything is looked up.
-    async fn identify(&self, text: &str) -> Result<Option<KnownKey>> {
+    pub(crate) async fn identify(&self, text: &str) -> Result<Option<KnownKey>> {
         if !self.directory.could_be_key(text) {
             return Ok(None);
         }

@@ -1,0 +1,86 @@
+//! Groups of keys.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{HashProfile, KeyBody, present};
+
+/// A named set of keys.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Group {
+    /// Its id.
+    pub id: Uuid,
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// How keys made from now on look.
+    pub key_format: KeyFormat,
+    /// How its keys are remembered; never changes.
+    pub hash_profile: HashProfile,
+    /// The scopes of a key made without any.
+    pub default_scopes: Vec<String>,
+    /// Whether its keys may manage the organization.
+    pub is_access_group: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// How keys look.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyFormat {
+    /// Up to 16 characters of a-z, 0-9 and _; null for `sk_live_` and `sk_test_`.
+    #[serde(default)]
+    pub prefix: Option<String>,
+    /// How the random part is written.
+    #[serde(default = "base62")]
+    pub body: KeyBody,
+}
+
+fn base62() -> KeyBody {
+    KeyBody::Base62
+}
+
+/// What a group is to be.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateGroup {
+    /// 1 to 63 characters of a-z, 0-9, - and _.
+    pub name: String,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// How its keys look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_format: Option<KeyFormat>,
+    /// How its keys are remembered; `hmac-sha256` if missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash_profile: Option<HashProfile>,
+    /// The scopes of a key made without any; `*:read` if missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_scopes: Option<Vec<String>>,
+}
+
+/// What of a group is to change: an absent field is kept.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateGroup {
+    /// A new name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// A new description.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// How keys made from now on look; null for the default. Keys that exist go on working.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<KeyFormat>)]
+    pub key_format: Option<Option<KeyFormat>>,
+    /// New default scopes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_scopes: Option<Vec<String>>,
+}

@@ -1,0 +1,109 @@
+//! Organizations, their workspaces and settings.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{OrganizationState, Tier};
+
+/// A tenant.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Organization {
+    /// Its id.
+    pub id: Uuid,
+    /// Its slug: never changes, never used again.
+    pub slug: String,
+    /// Its name.
+    pub name: String,
+    /// What it pays for.
+    pub tier: Tier,
+    /// Whether it is in use.
+    pub state: OrganizationState,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// What an organization is to be. Only instance admins make one.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateOrganization {
+    /// 1 to 63 characters of a-z, 0-9 and -.
+    pub slug: String,
+    /// Its name; the slug if missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `free` if missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
+    /// The user who is to own it; whoever is signed in if missing. A key must name one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner_email: Option<String>,
+}
+
+/// What of an organization is to change: an absent field is kept.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateOrganization {
+    /// A new name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// A new tier; instance admins only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
+    /// A new state; instance admins only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<OrganizationState>,
+}
+
+/// A named place in an organization.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Workspace {
+    /// Its id.
+    pub id: Uuid,
+    /// Its slug: never changes.
+    pub slug: String,
+    /// Its name.
+    pub name: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// What a workspace is to be.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateWorkspace {
+    /// 1 to 63 characters of a-z, 0-9 and -.
+    pub slug: String,
+    /// Its name; the slug if missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// What of a workspace is to change.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateWorkspace {
+    /// A new name.
+    pub name: String,
+}
+
+/// The settings of an organization.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Settings {
+    /// The names of the groups whose keys may manage the organization.
+    pub access_groups: Vec<String>,
+}
+
+/// Which settings are to change: an absent one is kept.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateSettings {
+    /// The groups, by name or id, whose keys may manage the organization. With none, only people do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_groups: Option<Vec<String>>,
+}

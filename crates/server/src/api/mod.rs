@@ -1,0 +1,89 @@
+//! The management API: one file for each kind of thing.
+
+mod audit;
+mod groups;
+mod health;
+mod keys;
+mod members;
+mod organizations;
+mod routes;
+mod session;
+mod settings;
+mod verify;
+mod workspaces;
+
+use keyrack_client::wire;
+use keyrack_core::Action::{Read, Write};
+use utoipa_axum::routes;
+
+use crate::app::App;
+use crate::endpoint::{Endpoints, Needs};
+use crate::error::ApiError;
+
+/// How many a list gives if nobody says.
+const DEFAULT_LIMIT: i64 = 50;
+/// How many a list gives at most.
+const MAX_LIMIT: i64 = 200;
+
+/// Every endpoint with what it needs.
+pub(crate) fn endpoints(app: App) -> Endpoints {
+    Endpoints::new(app, crate::openapi::skeleton())
+        .add(Needs::Nothing, routes!(health::live))
+        .add(Needs::Nothing, routes!(health::ready))
+        .add(Needs::Nothing, routes!(session::sign_in))
+        .add(Needs::Anyone, routes!(session::who_am_i))
+        .add(Needs::Session, routes!(session::sign_out))
+        .add(Needs::Scope("verification", Read), routes!(verify::verify))
+        .add(Needs::Scope("verification", Read), routes!(verify::verify_batch))
+        .add(Needs::Scope("verification", Read), routes!(verify::introspect))
+        .add(Needs::Manage("keys", Read), routes!(keys::list))
+        .add(Needs::Manage("keys", Write), routes!(keys::create))
+        .add(Needs::Manage("keys", Write), routes!(keys::import))
+        .add(Needs::Manage("keys", Read), routes!(keys::get))
+        .add(Needs::Manage("keys", Write), routes!(keys::update, keys::delete))
+        .add(Needs::Manage("keys", Write), routes!(keys::rotate))
+        .add(Needs::Manage("keys", Write), routes!(keys::revoke))
+        .add(Needs::Manage("keys", Read), routes!(keys::list_secrets))
+        .add(Needs::Manage("keys", Write), routes!(keys::end_overlap))
+        .add(Needs::Manage("groups", Read), routes!(groups::list))
+        .add(Needs::Manage("groups", Write), routes!(groups::create))
+        .add(Needs::Manage("groups", Read), routes!(groups::get))
+        .add(Needs::Manage("groups", Write), routes!(groups::update, groups::delete))
+        .add(Needs::Manage("workspaces", Read), routes!(workspaces::list))
+        .add(Needs::Manage("workspaces", Write), routes!(workspaces::create))
+        .add(Needs::Manage("workspaces", Read), routes!(workspaces::get))
+        .add(Needs::Manage("workspaces", Write), routes!(workspaces::update, workspaces::delete))
+        .add(Needs::Access, routes!(organizations::list, organizations::create))
+        .add(Needs::Manage("organizations", Read), routes!(organizations::get))
+        .add(Needs::Manage("organizations", Write), routes!(organizations::update))
+        .add(Needs::Manage("members", Read), routes!(members::list))
+        .add(Needs::Manage("members", Write), routes!(members::add))
+        .add(Needs::Manage("members", Write), routes!(members::update, members::remove))
+        .add(Needs::Nothing, routes!(members::accept))
+        .add(Needs::Manage("routes", Read), routes!(routes::list))
+        .add(Needs::Manage("routes", Write), routes!(routes::create))
+        .add(Needs::Manage("routes", Read), routes!(routes::get))
+        .add(Needs::Manage("routes", Write), routes!(routes::update, routes::delete))
+        .add(Needs::Manage("settings", Read), routes!(settings::get))
+        .add(Needs::Manage("settings", Write), routes!(settings::update))
+        .add(Needs::Manage("audit", Read), routes!(audit::list))
+}
+
+/// A list's limit: 1 to [`MAX_LIMIT`].
+fn limit(asked: Option<i64>) -> Result<i64, ApiError> {
+    match asked.unwrap_or(DEFAULT_LIMIT) {
+        limit @ 1..=MAX_LIMIT => Ok(limit),
+        _ => Err(ApiError::field("limit", format!("must be 1 to {MAX_LIMIT}"))),
+    }
+}
+
+/// A cursor that is an id or a number.
+fn cursor<T: std::str::FromStr>(cursor: Option<&str>) -> Result<Option<T>, ApiError> {
+    let read = cursor.map(str::parse).transpose();
+    read.map_err(|_| ApiError::field("cursor", "is not one that a list gave out"))
+}
+
+/// A list that is never cut.
+fn whole<T>(data: Vec<T>) -> wire::Page<T> {
+    wire::Page { data, next_cursor: None }
+}

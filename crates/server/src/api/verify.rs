@@ -1,0 +1,158 @@
+//! `/api/verify` and `/api/introspect`: decisions about a key for somebody else's door.
+
+use axum::extract::State;
+use keyrack_client::wire::{
+    Introspect, Introspected, Named, Verified, VerifiedKey, VerifiedKeys, VerifyKey, VerifyKeys,
+};
+use keyrack_core::{Decision, Reason, Role};
+use keyrack_engine::{Engine, KnownKey, Question, Verdict};
+
+use crate::app::App;
+use crate::caller::Caller;
+use crate::convert::{self, Wire as _};
+use crate::error::ApiError;
+use crate::json::{Form, Json};
+
+/// The most questions in one batch.
+const MAX_BATCH: usize = 100;
+
+/// Ask about a key
+///
+/// Always 200: `valid` and `code` are the answer. A key of another organization is unknown here.
+#[utoipa::path(post, path = "/api/verify", tag = "verification", operation_id = "verifyKey", request_body = VerifyKey,
+    responses((status = 200, body = Verified)))]
+pub(super) async fn verify(
+    State(app): State<App>,
+    caller: Caller,
+    Json(question): Json<VerifyKey>,
+) -> Result<Json<Verified>, ApiError> {
+    Ok(Json(ask(&app, &caller, question).await?))
+}
+
+/// Ask about several keys
+///
+/// Up to 100, answered in their order.
+#[utoipa::path(post, path = "/api/verify/batch", tag = "verification", operation_id = "verifyKeys",
+    request_body = VerifyKeys, responses((status = 200, body = VerifiedKeys)))]
+pub(super) async fn verify_batch(
+    State(app): State<App>,
+    caller: Caller,
+    Json(questions): Json<VerifyKeys>,
+) -> Result<Json<VerifiedKeys>, ApiError> {
+    if questions.keys.len() > MAX_BATCH {
+        return Err(ApiError::field("keys", format!("must be at most {MAX_BATCH}")));
+    }
+    let mut data = Vec::with_capacity(questions.keys.len());
+    for (at, question) in questions.keys.into_iter().enumerate() {
+        let answer = ask(&app, &caller, question).await.map_err(|mut error| {
+            for field in error.details.iter_mut().filter_map(|d| d.field.as_mut()) {
+                *field = format!("keys[{at}].{field}");
+            }
+            error
+        });
+        data.push(answer?);
+    }
+    Ok(Json(VerifiedKeys { data }))
+}
+
+/// Introspect a key (RFC 7662)
+#[utoipa::path(post, path = "/api/introspect", tag = "verification", operation_id = "introspect",
+    request_body(content = Introspect, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, body = Introspected)))]
+pub(super) async fn introspect(
+    State(app): State<App>,
+    caller: Caller,
+    Form(body): Form<Introspect>,
+) -> Result<Json<Introspected>, ApiError> {
+    let question = Question { text: &body.token, ..Question::default() };
+    let verdict = app.engine.ask(&caller.context, question).await?;
+    crate::metrics::decided("introspect", verdict.reason());
+    // A key bound to a workspace or to addresses is active: the question cannot name either.
+    let is_active = match verdict.decision {
+        Decision::Grant(_) => true,
+        Decision::Deny(reason) => matches!(reason, Reason::WorkspaceRequired | Reason::IpRequired),
+    };
+    let Some(key) = verdict.key.filter(|_| is_active) else { return Ok(Json(Introspected::default())) };
+    let id = key.record.key.to_string();
+    Ok(Json(Introspected {
+        active: true,
+        scope: Some(key.record.profile.scopes.to_strings().join(" ")),
+        client_id: Some(id.clone()),
+        sub: Some(id),
+        aud: Some(key.tenant.organization.slug.clone()),
+        token_type: Some("Bearer".to_owned()),
+        exp: Engine::ends_at(&key).map(jiff::Timestamp::as_second),
+    }))
+}
+
+async fn ask(app: &App, caller: &Caller, q: VerifyKey) -> Result<Verified, ApiError> {
+    let roles = q.roles.map(|roles| roles.into_iter().map(Role::from_wire).collect());
+    let question = Question {
+        text: &q.key,
+        scope: q.scope.as_deref(),
+        workspace: q.workspace.as_deref(),
+        groups: q.groups.as_deref(),
+        roles,
+        method: q.method.as_deref(),
+        path: q.path.as_deref(),
+        address: q.ip.as_deref(),
+    };
+    let verdict = app.engine.ask(&caller.context, question).await?;
+    crate::metrics::decided("verify", verdict.reason());
+    Ok(answer(verdict))
+}
+
+fn answer(verdict: Verdict) -> Verified {
+    let reason = verdict.reason();
+    let mut verified = Verified {
+        valid: reason.is_none(),
+        code: reason.map_or("VALID", Reason::code).to_owned(),
+        message: reason.map_or("The key may do this", explain).to_owned(),
+        key: None,
+        organization: None,
+        workspace: None,
+        group: None,
+        scopes: None,
+    };
+    if let Some(key) = verdict.key {
+        describe(&mut verified, &key);
+    }
+    verified
+}
+
+fn describe(verified: &mut Verified, key: &KnownKey) {
+    let facts = key.facts();
+    verified.key = Some(VerifiedKey {
+        id: facts.key.0,
+        name: key.record.name.to_string(),
+        environment: key.record.profile.environment.wire(),
+        role: Role::of_key(facts.in_access_group).wire(),
+        expires_at: Engine::ends_at(key),
+        metadata: convert::object(key.record.metadata().cloned()),
+        secret_version: key.record.version,
+    });
+    let organization = &key.tenant.organization;
+    verified.organization = Some(Named { id: organization.id.0, name: organization.slug.clone() });
+    let workspace = facts.workspace.and_then(|id| key.workspace_slug().map(|slug| (id, slug)));
+    verified.workspace = workspace.map(|(id, slug)| Named { id: id.0, name: slug.to_owned() });
+    verified.group = Some(Named { id: facts.group.0, name: key.group_name().to_owned() });
+    verified.scopes = Some(facts.scopes.to_strings());
+}
+
+fn explain(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Missing | Reason::NotFound | Reason::WrongOrganization => "There is no such key",
+        Reason::Disabled => "The key is switched off",
+        Reason::Revoked => "The key is revoked",
+        Reason::Expired => "The key, or this secret of it, has expired",
+        Reason::OrganizationInactive => "The key's organization is not active",
+        Reason::WrongWorkspace => "The key is bound to another workspace, or the workspace is unknown",
+        Reason::WorkspaceRequired => "The key is bound to a workspace; say which one the request is about",
+        Reason::WrongGroup => "The key is in none of these groups",
+        Reason::KeyNotAccepted => "Keys are not accepted here",
+        Reason::IpNotAllowed => "The key may not be used from this address",
+        Reason::IpRequired => "The key is restricted to addresses; say where the request came from",
+        Reason::InsufficientRole => "The key's role is not among these",
+        Reason::InsufficientScope => "The key lacks this scope",
+    }
+}

@@ -1,0 +1,193 @@
+//! Who calls the management API: the check in front of every endpoint, and what handlers learn of the caller.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::request::Parts;
+use http::{HeaderMap, Method};
+use keyrack_core::carrier;
+use keyrack_core::decide::Place;
+use keyrack_core::{Decision, Guard, OrganizationId, Reason};
+use keyrack_engine::{Actor, Context, KnownKey, Person, Presented};
+
+use crate::app::App;
+use crate::endpoint::Needs;
+use crate::error::{ApiError, RequestId};
+
+/// The name of the session cookie.
+pub(crate) const COOKIE: &str = "__Host-keyrack_session";
+/// The header in which a person of several organizations names one.
+const ORGANIZATION: &str = "keyrack-organization";
+
+/// The address a connection comes from, put into each request by the listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub Option<IpAddr>);
+
+/// A request that is made by the host's own command line, in process: it needs no credential. Only code in this process can
+/// put it into a request.
+#[derive(Clone, Debug)]
+pub struct HostRequest {
+    /// The organization it is about.
+    pub organization: OrganizationId,
+}
+
+/// The caller of an endpoint, for its handler.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    /// Who asks, for which organization.
+    pub context: Context,
+    /// The key, if it is one.
+    pub key: Option<Arc<KnownKey>>,
+    /// The person, if it is one.
+    pub person: Option<Person>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(ApiError::unauthorized)
+    }
+}
+
+/// Lets in whom the endpoint's guard lets in.
+pub(crate) async fn enter(
+    State((app, guard, needs)): State<(App, Option<Arc<Guard>>, Needs)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (mut parts, body) = request.into_parts();
+    if let Some(guard) = guard {
+        match caller(&app, &guard, needs, &parts).await {
+            Ok(caller) => {
+                parts.extensions.insert(caller);
+            }
+            Err(error) => return error.into_response(),
+        }
+    }
+    next.run(Request::from_parts(parts, body)).await
+}
+
+async fn caller(app: &App, guard: &Guard, needs: Needs, request: &Parts) -> Result<Caller, ApiError> {
+    let request_id = request.extensions.get::<RequestId>().map(|id| id.0.clone());
+    let context = |actor, organization| Context {
+        actor,
+        organization,
+        required: needs.scope(),
+        request_id: request_id.clone(),
+        idempotency: None,
+    };
+    if let Some(host) = request.extensions.get::<HostRequest>() {
+        return Ok(Caller { context: context(Actor::Host, host.organization), key: None, person: None });
+    }
+    let headers = &request.headers;
+    let session = session(app, headers, &request.method).await?;
+    if let Some(person) = &session
+        && person.role.is_none()
+        && matches!(needs, Needs::Anyone | Needs::Access | Needs::Session)
+    {
+        // These do not depend on an organization; what does, asks for a membership itself.
+        let context = context(actor_of(person), person.organization);
+        return Ok(Caller { context, key: None, person: session });
+    }
+    if session.as_ref().is_some_and(|person| person.organization.0.is_nil()) {
+        let message = "you belong to several organizations; name one by its id in the header Keyrack-Organization";
+        return Err(ApiError::bad_request(message));
+    }
+    let presented = Presented {
+        credential: credential(headers, None),
+        session,
+        method: request.method.as_str(),
+        address: address(app, request),
+        place: Place::Anywhere,
+    };
+    let verdict = app.engine.verify(guard, &presented).await?;
+    crate::metrics::decided("api", verdict.reason());
+    match verdict.decision {
+        Decision::Deny(reason) => Err(ApiError::denied(reason)),
+        Decision::Grant(_) => match (verdict.key, presented.session) {
+            (Some(key), _) => {
+                let facts = key.facts();
+                let actor = Actor::Key {
+                    id: facts.key,
+                    name: key.record.name.to_string(),
+                    organization: facts.organization,
+                    workspace: facts.workspace,
+                    is_instance_admin: facts.in_access_group && facts.scopes.grants(&keyrack_engine::instance_scope()),
+                };
+                Ok(Caller { context: context(actor, facts.organization), key: Some(Arc::new(key)), person: None })
+            }
+            (None, Some(person)) => {
+                let context = context(actor_of(&person), person.organization);
+                Ok(Caller { context, key: None, person: Some(person) })
+            }
+            (None, None) => Err(ApiError::denied(Reason::Missing)),
+        },
+    }
+}
+
+fn actor_of(person: &Person) -> Actor {
+    Actor::User {
+        id: person.user,
+        name: person.email.clone(),
+        session: person.session,
+        is_instance_admin: person.is_instance_admin,
+        role: person.role,
+    }
+}
+
+/// The credential of a request.
+pub(crate) fn credential<'r>(headers: &'r HeaderMap, query: Option<&'r str>) -> carrier::Carried<'r> {
+    let values = |name: &str| headers.get_all(name).iter().map(http::HeaderValue::as_bytes);
+    carrier::find(values("x-api-key"), values("authorization"), query)
+}
+
+/// The address a request counts as coming from.
+pub(crate) fn address(app: &App, request: &Parts) -> Option<IpAddr> {
+    let peer = request.extensions.get::<Peer>()?.0?;
+    let forwarded = request.headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok());
+    let hops: Vec<&str> = forwarded.flat_map(|value| value.split(',')).collect();
+    Some(keyrack_core::address::client(peer, &hops, &app.settings.trusted_proxies))
+}
+
+/// The live session of a request. A dead cookie counts as none. A request that changes something must not come from another
+/// site's page.
+pub(crate) async fn session(app: &App, headers: &HeaderMap, method: &Method) -> Result<Option<Person>, ApiError> {
+    let Some(cookie) = cookie(headers) else { return Ok(None) };
+    let organization = match headers.get(ORGANIZATION) {
+        None => None,
+        Some(value) => {
+            let named = value.to_str().ok().and_then(|text| app.engine.directory().resolve(text));
+            let message = "Keyrack-Organization names no organization";
+            Some(named.ok_or_else(|| ApiError::bad_request(message))?.organization.id)
+        }
+    };
+    let Some(person) = app.engine.person(&cookie, organization).await? else { return Ok(None) };
+    if !method.is_safe() && !is_same_origin(headers) {
+        let message = "a request with a session must come from this site's own pages";
+        return Err(ApiError::new(http::StatusCode::FORBIDDEN, "cross_site", message));
+    }
+    Ok(Some(person))
+}
+
+/// The value of the session cookie.
+pub(crate) fn cookie(headers: &HeaderMap) -> Option<String> {
+    let cookies = headers.get_all(http::header::COOKIE).iter().filter_map(|v| v.to_str().ok());
+    let mut ours =
+        cookies.flat_map(|v| v.split(';')).filter_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='));
+    ours.next().map(str::to_owned)
+}
+
+/// Browsers say where a request comes from; what says nothing is no browser, and has no cookie but by its owner's will.
+fn is_same_origin(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
+    let same_site = text("sec-fetch-site").is_none_or(|site| matches!(site, "same-origin" | "none"));
+    let same_origin = text("origin").is_none_or(|origin| {
+        let host = origin.split_once("://").map(|(_, host)| host);
+        host.is_some() && host == text("host")
+    });
+    same_site && same_origin
+}

@@ -1,0 +1,269 @@
+//! Between the engine's types and those on the wire.
+
+use keyrack_client::wire;
+use keyrack_core::{Body, Environment, KeyStatus, OrganizationState, Role, Tier};
+use keyrack_engine::{
+    Event, GuardText, HashProfile, ImportKey, KeyGroup, KeyPatch, KeySecret, KeyView, Member, NewKey, Organization,
+    Route, Target, UserAccount, Workspace,
+};
+
+/// Words that both sides know, matched one by one so that a new one cannot be forgotten.
+macro_rules! same_words {
+    ($($ours:ident <-> $wire:ident { $($word:ident),* })*) => {
+        $(
+            impl Wire for $ours {
+                type Wire = wire::$wire;
+                fn wire(self) -> wire::$wire {
+                    match self { $($ours::$word => wire::$wire::$word),* }
+                }
+                fn from_wire(word: wire::$wire) -> Self {
+                    match word { $(wire::$wire::$word => $ours::$word),* }
+                }
+            }
+        )*
+    };
+}
+
+/// A word with a counterpart on the wire.
+pub(crate) trait Wire: Sized {
+    /// The counterpart.
+    type Wire;
+    /// To the counterpart.
+    fn wire(self) -> Self::Wire;
+    /// From the counterpart.
+    fn from_wire(word: Self::Wire) -> Self;
+}
+
+same_words! {
+    Environment <-> Environment { Live, Test }
+    KeyStatus <-> KeyStatus { Active, Disabled, Revoked, Expired }
+    Role <-> Role { Member, Admin, Owner }
+    Tier <-> Tier { Free, Pro, Enterprise }
+    OrganizationState <-> OrganizationState { Active, Suspended, Deleted }
+    Body <-> KeyBody { Base62, Hex, Base64url }
+    HashProfile <-> HashProfile { HmacSha256, Bcrypt }
+}
+
+/// A key for the wire.
+pub(crate) fn key(view: KeyView) -> wire::ApiKey {
+    let k = view.key;
+    wire::ApiKey {
+        id: k.id.0,
+        name: k.name,
+        description: k.description,
+        environment: k.environment.wire(),
+        group: view.group,
+        group_id: k.group.0,
+        workspace: view.workspace,
+        workspace_id: k.workspace.map(|w| w.0),
+        scopes: k.scopes.to_strings(),
+        role: view.role.wire(),
+        status: view.status.wire(),
+        enabled: k.switch == keyrack_core::status::Switch::Active,
+        display_prefix: k.display_prefix,
+        last4: k.last4,
+        ip_allowlist: k.ip_allowlist.to_strings(),
+        metadata: object(k.metadata),
+        imported: k.imported,
+        created_at: k.created_at,
+        created_by: k.created_by.map(|u| u.0),
+        updated_at: k.updated_at,
+        expires_at: k.expires_at,
+        revoked_at: k.revoked_at,
+        revoke_reason: k.revoke_reason,
+        last_used_at: k.last_used_at,
+    }
+}
+
+/// A JSON object; anything else is never stored.
+pub(crate) fn object(value: Option<serde_json::Value>) -> Option<serde_json::Map<String, serde_json::Value>> {
+    match value {
+        Some(serde_json::Value::Object(map)) => Some(map),
+        _ => None,
+    }
+}
+
+/// What a key is to be.
+pub(crate) fn new_key(k: wire::CreateKey) -> NewKey {
+    NewKey {
+        name: k.name,
+        description: k.description,
+        environment: k.environment.map(Environment::from_wire).unwrap_or_default(),
+        group: k.group,
+        workspace: k.workspace,
+        scopes: k.scopes,
+        level: k.level.map(|l| l.to_string()),
+        expires_at: k.expires_at,
+        never_expires: k.never_expires,
+        disabled: k.enabled == Some(false),
+        ip_allowlist: k.ip_allowlist,
+        metadata: k.metadata.map(serde_json::Value::Object),
+    }
+}
+
+/// A key to be imported.
+pub(crate) fn import_key(k: wire::ImportKey) -> ImportKey {
+    let text = k.key.map(keyrack_core::PlainKey::new);
+    let new = NewKey {
+        name: k.name,
+        description: k.description,
+        environment: k.environment.map(Environment::from_wire).unwrap_or_default(),
+        group: k.group,
+        workspace: k.workspace,
+        scopes: k.scopes,
+        level: k.level.map(|l| l.to_string()),
+        expires_at: k.expires_at,
+        never_expires: None,
+        disabled: k.enabled == Some(false),
+        ip_allowlist: k.ip_allowlist,
+        metadata: k.metadata.map(serde_json::Value::Object),
+    };
+    ImportKey { new, text, sha256: k.sha256 }
+}
+
+/// What of a key is to change.
+pub(crate) fn key_patch(p: wire::UpdateKey) -> KeyPatch {
+    KeyPatch {
+        name: p.name,
+        description: p.description,
+        scopes: p.scopes,
+        level: p.level.map(|l| l.to_string()),
+        enabled: p.enabled,
+        expires_at: p.expires_at,
+        ip_allowlist: p.ip_allowlist,
+        metadata: p.metadata.map(|m| m.map(serde_json::Value::Object)),
+    }
+}
+
+/// A secret for the wire.
+pub(crate) fn secret(s: KeySecret) -> wire::Secret {
+    wire::Secret {
+        version: s.version,
+        display_prefix: s.display_prefix,
+        last4: s.last4,
+        created_at: s.created_at,
+        expires_at: s.expires_at,
+        last_used_at: s.last_used_at,
+    }
+}
+
+/// An organization for the wire.
+pub(crate) fn organization(o: Organization) -> wire::Organization {
+    wire::Organization {
+        id: o.id.0,
+        slug: o.slug,
+        name: o.name,
+        tier: o.tier.wire(),
+        state: o.state.wire(),
+        created_at: o.created_at,
+        updated_at: o.updated_at,
+    }
+}
+
+/// A workspace for the wire.
+pub(crate) fn workspace(w: Workspace) -> wire::Workspace {
+    wire::Workspace { id: w.id.0, slug: w.slug, name: w.name, created_at: w.created_at, updated_at: w.updated_at }
+}
+
+/// A group for the wire.
+pub(crate) fn group(g: KeyGroup, is_access_group: bool) -> wire::Group {
+    wire::Group {
+        id: g.id.0,
+        name: g.name,
+        description: g.description,
+        key_format: wire::KeyFormat {
+            prefix: g.key_format.prefix().map(str::to_owned),
+            body: g.key_format.body().wire(),
+        },
+        hash_profile: g.hash_profile.wire(),
+        default_scopes: g.default_scopes.to_strings(),
+        is_access_group,
+        created_at: g.created_at,
+        updated_at: g.updated_at,
+    }
+}
+
+/// The two parts of a key format.
+pub(crate) fn key_format(format: wire::KeyFormat) -> (Option<String>, Body) {
+    (format.prefix, Body::from_wire(format.body))
+}
+
+/// A member for the wire.
+pub(crate) fn member(m: Member) -> wire::Member {
+    wire::Member { user_id: m.user.0, email: m.email, name: m.name, role: m.role.wire(), created_at: m.created_at }
+}
+
+/// A person for the wire.
+pub(crate) fn user(u: UserAccount) -> wire::User {
+    wire::User { id: u.id.0, email: u.email, name: u.name }
+}
+
+/// A guard from the wire.
+pub(crate) fn guard_text(g: wire::Guard) -> GuardText {
+    GuardText {
+        public: g.public.unwrap_or(false),
+        organizations: g.organizations,
+        groups: g.groups,
+        keys: g.keys,
+        scope: g.scope,
+        resource: g.resource,
+        roles: g.roles.map(|roles| roles.into_iter().map(Role::from_wire).collect()),
+        workspace: g.workspace,
+        sessions: g.sessions.unwrap_or(false),
+        query_key: g.query_key.unwrap_or(false),
+    }
+}
+
+fn guard(g: GuardText) -> wire::Guard {
+    wire::Guard {
+        public: g.public.then_some(true),
+        organizations: g.organizations,
+        groups: g.groups,
+        keys: g.keys,
+        scope: g.scope,
+        resource: g.resource,
+        roles: g.roles.map(|roles| roles.into_iter().map(Role::wire).collect()),
+        workspace: g.workspace,
+        sessions: g.sessions.then_some(true),
+        query_key: g.query_key.then_some(true),
+    }
+}
+
+/// A target from the wire.
+pub(crate) fn target(t: wire::Target) -> Target {
+    let wire::Target::Upstream { url } = t;
+    Target::Upstream { url }
+}
+
+/// A route for the wire, with the guard as people wrote it. `None` if its target cannot be read.
+pub(crate) fn route(r: Route, shown: GuardText) -> Option<wire::Route> {
+    let Target::Upstream { url } = serde_json::from_value(r.target).ok()?;
+    Some(wire::Route {
+        id: r.id.0,
+        name: r.name,
+        host: r.host,
+        path: r.path,
+        methods: r.methods,
+        enabled: r.enabled,
+        guard: guard(shown),
+        target: wire::Target::Upstream { url },
+        created_at: r.created_at,
+        updated_at: r.updated_at,
+    })
+}
+
+/// An event for the wire.
+pub(crate) fn event(e: Event) -> wire::AuditEvent {
+    let actor = wire::AuditParty { kind: e.actor_kind.as_str().to_owned(), id: e.actor_id, name: e.actor_name };
+    let subject = wire::AuditParty { kind: e.subject_kind.as_str().to_owned(), id: e.subject_id, name: e.subject_name };
+    wire::AuditEvent {
+        sequence: e.seq,
+        id: e.id.0,
+        at: e.at,
+        kind: e.kind,
+        actor,
+        subject,
+        data: e.data,
+        request_id: e.request_id,
+    }
+}

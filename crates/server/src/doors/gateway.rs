@@ -1,0 +1,162 @@
+//! The gateway: any path that is not Keyrack's own.
+//!
+//! A request's path is canonical or refused, its route is found, its caller is decided about, and it is sent on with its
+//! credential taken off and the caller's identity put on.
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_SECURITY_POLICY, HOST, HeaderValue};
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, Request, StatusCode, Uri, Version};
+use keyrack_core::carrier::{self, Carried};
+use keyrack_core::{Decision, Grant, Reason};
+use keyrack_engine::{Presented, RouteMatch, Target, Verdict};
+
+use super::headers::{self, Identity};
+use crate::app::App;
+use crate::caller;
+use crate::error::{self, ApiError, RequestId};
+use crate::listen::Body;
+
+/// Content of customers on a host that also serves the console must not act as the console.
+const SANDBOX: &str = "sandbox allow-scripts allow-forms";
+
+/// Answers a request to a path that is not Keyrack's own.
+pub async fn handle(app: &App, request: Request<Body>) -> Response {
+    let id = app.request_id();
+    let wants_problem = error::wants_problem(request.headers());
+    let mut response = match forward(app, request, &id).await {
+        Ok(response) => response,
+        Err(refusal) => {
+            let mut response = ().into_response();
+            error::write(&mut response, &refusal, &id, wants_problem);
+            response
+        }
+    };
+    if let Ok(value) = HeaderValue::from_str(&id.0) {
+        response.headers_mut().insert("x-request-id", value);
+    }
+    response
+}
+
+async fn forward(app: &App, request: Request<Body>, id: &RequestId) -> Result<Response, ApiError> {
+    let (mut request, body) = request.into_parts();
+    let host = host(&request)?;
+    let uri = request.uri.clone();
+    let found = app.engine.find_route(&host, uri.path(), request.method.as_str()).ok_or_else(ApiError::not_found)?;
+    if request.headers.get("service-worker").is_some() {
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "service_worker", "service workers are not served here"));
+    }
+    let (verdict, session, keeps_authorization) = decide(app, &found, &request).await?;
+    headers::remove_hop_by_hop(&mut request.headers);
+    headers::remove_claims(&mut request.headers, keeps_authorization);
+    let identity = match (verdict.decision, &verdict.key, &session) {
+        (Decision::Grant(Grant::Key(_)), Some(key), _) => Identity::of_key(key),
+        (Decision::Grant(Grant::Session(role)), _, Some(person)) => {
+            match app.engine.directory().tenant(person.organization) {
+                Some(tenant) => Identity::of_person(person, &tenant, role),
+                None => return Err(ApiError::unauthorized()),
+            }
+        }
+        _ => Identity::default(),
+    };
+    identity.write(&mut request.headers);
+    if let Ok(value) = HeaderValue::from_str(&id.0) {
+        request.headers.insert("x-request-id", value);
+    }
+    let Target::Upstream { url } = &found.route.target;
+    request.uri = upstream_uri(url, found.path, uri.query(), found.route.guard.query_key)?;
+    request.version = Version::HTTP_11;
+    set_host(&mut request)?;
+    match app.upstreams.send(Request::from_parts(request, body)).await {
+        Ok(answer) => Ok(returned(answer.map(axum::body::Body::new))),
+        Err(failure) => {
+            tracing::warn!(request = %id.0, route = %found.route.route.id, error = ?failure, "the upstream did not answer");
+            Err(ApiError::new(StatusCode::BAD_GATEWAY, "bad_gateway", "the service behind this door did not answer"))
+        }
+    }
+}
+
+/// The host a request is for. Two of them, or none at all, is a request that two parsers could read differently.
+fn host(request: &Parts) -> Result<String, ApiError> {
+    let mut values = request.headers.get_all(HOST).iter();
+    let value = match (values.next(), values.next()) {
+        (Some(one), None) => one.to_str().ok(),
+        (None, None) => request.uri.authority().map(Authority::as_str),
+        _ => None,
+    };
+    let authority = value.and_then(|text| text.parse::<Authority>().ok());
+    let authority = authority.ok_or_else(|| ApiError::bad_request("a request names one host"))?;
+    Ok(authority.host().to_ascii_lowercase())
+}
+
+type Decided = (Verdict, Option<keyrack_engine::Person>, bool);
+
+async fn decide(app: &App, found: &RouteMatch<'_>, request: &Parts) -> Result<Decided, ApiError> {
+    let guard = &found.route.guard;
+    let session = if guard.sessions { caller::session(app, &request.headers, &request.method).await? } else { None };
+    let query = request.uri.query().filter(|_| guard.query_key);
+    let credential = caller::credential(&request.headers, query);
+    let keeps_authorization = guard.public && credential == Carried::Foreign;
+    let place = found.route.place(found.path, app.engine.directory());
+    let presented = Presented {
+        credential,
+        session,
+        method: request.method.as_str(),
+        address: caller::address(app, request),
+        place: place.unwrap_or(keyrack_core::decide::Place::Nowhere),
+    };
+    let verdict = app.engine.verify(guard, &presented).await?;
+    // A path that names no workspace of ours is a place where nobody's key is known.
+    let reason = verdict.reason().or_else(|| (place.is_none() && !guard.public).then_some(Reason::WrongWorkspace));
+    crate::metrics::decided("gateway", reason);
+    match reason {
+        Some(reason) => Err(ApiError::denied(reason)),
+        None => Ok((verdict, presented.session, keeps_authorization)),
+    }
+}
+
+/// The upstream's address with the request's path behind it, and the query as it came but for a key in it.
+fn upstream_uri(base: &str, path: &str, query: Option<&str>, query_key: bool) -> Result<Uri, ApiError> {
+    let base: Uri = base.parse().map_err(|_| ApiError::internal())?;
+    let mut target = format!("{}{path}", base.path().trim_end_matches('/'));
+    let query = query.map(|q| if query_key { carrier::without_query_carriers(q) } else { q.into() });
+    if let Some(query) = query.filter(|q| !q.is_empty()) {
+        target.push('?');
+        target.push_str(&query);
+    }
+    let mut parts = base.into_parts();
+    parts.scheme = parts.scheme.or(Some(Scheme::HTTP));
+    let target = PathAndQuery::try_from(target);
+    parts.path_and_query = Some(target.map_err(|_| ApiError::bad_request("the path cannot be sent on"))?);
+    Uri::from_parts(parts).map_err(|_| ApiError::internal())
+}
+
+/// The upstream sees its own name as the host, and the one that was asked for beside it.
+fn set_host(request: &mut Parts) -> Result<(), ApiError> {
+    let peer = request.extensions.get::<caller::Peer>().and_then(|peer| peer.0);
+    let host = request.uri.authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok());
+    let headers = &mut request.headers;
+    for name in ["x-forwarded-host", "x-forwarded-for", "x-forwarded-proto", "forwarded"] {
+        headers.remove(name);
+    }
+    if let Some(asked) = headers.insert(HOST, host.ok_or_else(ApiError::internal)?) {
+        headers.insert("x-forwarded-host", asked);
+    }
+    if let Some(value) = peer.and_then(|ip| HeaderValue::from_str(&ip.to_string()).ok()) {
+        headers.insert("x-forwarded-for", value);
+    }
+    Ok(())
+}
+
+fn returned(mut response: Response) -> Response {
+    headers::remove_hop_by_hop(response.headers_mut());
+    headers::remove_our_set_cookies(response.headers_mut());
+    shield(response.headers_mut());
+    response
+}
+
+fn shield(headers: &mut HeaderMap) {
+    headers.append(CONTENT_SECURITY_POLICY, HeaderValue::from_static(SANDBOX));
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+}

@@ -1,0 +1,6 @@
+//! Doors: what guards something that is not Keyrack's.
+
+pub mod egress;
+pub mod gateway;
+pub mod headers;
+pub mod upstream;

@@ -1,0 +1,154 @@
+//! Endpoints with what they need.
+//!
+//! An endpoint can only be added together with its needs: who may call it, and with which scope. The check in front of it
+//! and its part of the `OpenAPI` document both come from there, so neither can be forgotten.
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use keyrack_core::guard::{Audience, Demand};
+use keyrack_core::{Action, Guard, Scope};
+use utoipa::openapi::extensions::ExtensionsBuilder;
+use utoipa::openapi::security::SecurityRequirement;
+use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Response};
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
+
+use crate::app::App;
+use crate::caller;
+
+/// Who may call an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Anybody: no credential is looked at.
+    Nothing,
+    /// Any live key or session, in whichever organization.
+    Anyone,
+    /// A session; keys are refused.
+    Session,
+    /// A session, or a key of an access group, with this scope over one of Keyrack's own resources.
+    Manage(&'static str, Action),
+    /// Any key (of whatever group) or session with this scope.
+    Scope(&'static str, Action),
+    /// A session or a key of an access group; what it may do on the instance is for the use case to say.
+    Access,
+}
+
+impl Needs {
+    /// The scope that is asked for.
+    pub fn scope(self) -> Option<Scope> {
+        match self {
+            Self::Manage(resource, action) | Self::Scope(resource, action) => Some(Scope::keyrack(resource, action)),
+            _ => None,
+        }
+    }
+
+    /// The guard of the endpoint; `None` where no credential is looked at.
+    pub fn guard(self) -> Option<Guard> {
+        let audience = match self {
+            Self::Nothing => return None,
+            Self::Anyone | Self::Session | Self::Scope(..) => Audience::Any,
+            Self::Manage(..) | Self::Access => Audience::Access,
+        };
+        Some(Guard {
+            sessions: true,
+            keys: self != Self::Session,
+            demand: self.scope().map(Demand::Scope),
+            ..Guard::new(audience)
+        })
+    }
+
+    fn describe(self) -> String {
+        match self {
+            Self::Nothing => "no credential".to_owned(),
+            Self::Anyone => "any live key or session".to_owned(),
+            Self::Session => "a session".to_owned(),
+            Self::Access => "a session, or a key of an access group".to_owned(),
+            Self::Manage(..) => format!("a session or a key of an access group, with {}", self.scope_text()),
+            Self::Scope(..) => format!("a session or any key, with {}", self.scope_text()),
+        }
+    }
+
+    fn scope_text(self) -> String {
+        self.scope().map(|s| s.to_string()).unwrap_or_default()
+    }
+}
+
+/// Endpoints that are being gathered.
+pub(crate) struct Endpoints {
+    app: App,
+    router: OpenApiRouter<App>,
+}
+
+impl Endpoints {
+    /// None yet.
+    pub(crate) fn new(app: App, document: OpenApi) -> Self {
+        Self { app, router: OpenApiRouter::with_openapi(document) }
+    }
+
+    /// Adds the handlers of one path, all with the same needs.
+    #[must_use]
+    pub(crate) fn add(self, needs: Needs, (schemas, mut paths, methods): UtoipaMethodRouter<App>) -> Self {
+        for item in paths.paths.values_mut() {
+            let operations =
+                [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch].into_iter().flatten();
+            for operation in operations {
+                document(operation, needs);
+            }
+        }
+        let guard = needs.guard().map(std::sync::Arc::new);
+        let methods = methods.layer(from_fn_with_state((self.app.clone(), guard, needs), caller::enter));
+        Self { router: self.router.routes((schemas, paths, methods)), ..self }
+    }
+
+    /// The router and the document.
+    pub(crate) fn finish(self) -> (Router<App>, OpenApi) {
+        self.router.split_for_parts()
+    }
+}
+
+/// Adds to an operation what follows from its needs, and gives every error its body.
+fn document(operation: &mut utoipa::openapi::path::Operation, needs: Needs) {
+    let mut extensions = ExtensionsBuilder::new().add("x-keyrack-needs", needs.describe());
+    if let Some(scope) = needs.scope() {
+        extensions = extensions.add("x-keyrack-scope", scope.to_string());
+    }
+    operation.extensions.get_or_insert_default().merge(extensions.build());
+    let has_body = operation.request_body.is_some();
+    let responses = &mut operation.responses.responses;
+    let mut add = |status: &str, meaning: &str| {
+        let error = || RefOr::T(Response::builder().description(meaning).build());
+        responses.entry(status.to_owned()).or_insert_with(error);
+    };
+    add("400", "The request cannot be read");
+    add("500", "A fault of the server");
+    add("503", "The database, or a bounded queue, is not available; try again");
+    if has_body {
+        add("413", "The body is too large");
+        add("415", "The body has another Content-Type");
+    }
+    if needs != Needs::Nothing {
+        add("401", "No live credential that is accepted here");
+        add("403", "The credential is good, but not for this");
+    }
+    for (status, response) in responses.iter_mut() {
+        if let RefOr::T(response) = response
+            && response.content.is_empty()
+            && !status.starts_with('2')
+        {
+            describe_error(response);
+        }
+    }
+    let requirement = |name: &str| SecurityRequirement::new::<_, [&str; 0], &str>(name, []);
+    operation.security = Some(match needs {
+        Needs::Nothing => vec![SecurityRequirement::default()],
+        Needs::Session => vec![requirement("session")],
+        _ => ["api_key", "bearer", "session"].map(requirement).to_vec(),
+    });
+}
+
+/// Says that an answer is the error body, as JSON or as RFC 9457.
+fn describe_error(response: &mut Response) {
+    for (media, name) in [("application/json", "ErrorBody"), ("application/problem+json", "Problem")] {
+        let content = Content::builder().schema(Some(RefOr::Ref(Ref::from_schema_name(name)))).build();
+        response.content.insert(media.to_owned(), RefOr::T(content));
+    }
+}

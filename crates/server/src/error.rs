@@ -1,0 +1,209 @@
+//! Errors as callers see them: one shape, one place that writes it.
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use keyrack_client::wire::{ErrorBody, ErrorDetail};
+use keyrack_core::Reason;
+use keyrack_core::decide::Outward;
+use keyrack_engine::Error;
+
+use crate::app::App;
+
+/// The message of every 401.
+const INVALID_KEY: &str = "Invalid API key";
+
+/// A refusal, before it is written down for the one who asked.
+#[derive(Clone, Debug)]
+pub(crate) struct ApiError {
+    /// The status.
+    pub status: StatusCode,
+    /// A stable word.
+    pub code: &'static str,
+    /// The same for people.
+    pub message: String,
+    /// Fields or things it is about.
+    pub details: Vec<ErrorDetail>,
+}
+
+impl ApiError {
+    /// An error with this status, code and message.
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), details: Vec::new() }
+    }
+
+    /// 400 about a field.
+    pub(crate) fn field(field: impl Into<String>, message: impl Into<String>) -> Self {
+        let detail = ErrorDetail { field: Some(field.into()), message: message.into() };
+        let message = "the request cannot be read".to_owned();
+        Self { details: vec![detail], ..Self::new(StatusCode::BAD_REQUEST, "invalid_request", message) }
+    }
+
+    /// 400 about the request as a whole.
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request", message)
+    }
+
+    /// 404.
+    pub(crate) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here")
+    }
+
+    /// What an outsider is told of a denial.
+    pub(crate) fn denied(reason: Reason) -> Self {
+        match (reason.outward(), reason) {
+            (Outward::Unauthorized, _) => Self::unauthorized(),
+            (_, Reason::KeyNotAccepted) => Self::new(
+                StatusCode::FORBIDDEN,
+                "key_not_accepted",
+                "this is for people who are signed in, not for keys",
+            ),
+            (_, Reason::IpNotAllowed | Reason::IpRequired) => {
+                Self::new(StatusCode::FORBIDDEN, "ip_not_allowed", "the key may not be used from this address")
+            }
+            (_, Reason::InsufficientRole) => {
+                Self::new(StatusCode::FORBIDDEN, "insufficient_role", "the caller's role is not enough")
+            }
+            _ => Self::new(StatusCode::FORBIDDEN, "insufficient_scope", "the caller lacks the scope this needs"),
+        }
+    }
+
+    /// The one 401, whatever the cause.
+    pub(crate) fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", INVALID_KEY)
+    }
+}
+
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::NotFound(what) => Self::new(StatusCode::NOT_FOUND, "not_found", format!("{what} not found")),
+            Error::Invalid(field) => Self::field(field.field, field.message),
+            Error::Conflict { code, message, details } => {
+                let details = details.into_iter().map(|message| ErrorDetail { field: None, message }).collect();
+                Self { details, ..Self::new(StatusCode::CONFLICT, code, message) }
+            }
+            Error::Forbidden { code, message } => Self::new(StatusCode::FORBIDDEN, code, message),
+            Error::Unauthorized => Self::unauthorized(),
+            Error::IdempotencyMismatch => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_mismatch", error.to_string())
+            }
+            Error::Unavailable(what, source) => {
+                tracing::warn!(error = ?source, "{what}");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", what)
+            }
+            Error::NotYetSeen => Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_yet_seen", error.to_string()),
+            Error::Internal(what, source) => {
+                tracing::error!(error = ?source, "{what}");
+                Self::internal()
+            }
+            Error::Refused(what) => {
+                tracing::error!("{what}");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl ApiError {
+    /// 500: what happened stands in the log, under the request's id.
+    pub(crate) fn internal() -> Self {
+        let message = "something went wrong here; the log knows more under this request id";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+    }
+}
+
+impl IntoResponse for ApiError {
+    /// Leaves the writing to [`render`], which knows the request.
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// The id of a request, as logs and answers bear it.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub String);
+
+/// Gives each request its id, and writes down the errors of those behind.
+pub(crate) async fn render(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let id = app.request_id();
+    request.extensions_mut().insert(id.clone());
+    let wants_problem = wants_problem(request.headers());
+    let mut response = next.run(request).await;
+    let error = response.extensions_mut().remove::<ApiError>().or_else(|| bare_error(&response));
+    if let Some(error) = error {
+        write(&mut response, &error, &id, wants_problem);
+    }
+    let headers = response.headers_mut();
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    if let Ok(value) = HeaderValue::from_str(&id.0) {
+        headers.insert("x-request-id", value);
+    }
+    response
+}
+
+/// Whether the caller asks for RFC 9457.
+pub(crate) fn wants_problem(headers: &HeaderMap) -> bool {
+    let accepts = headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok());
+    accepts
+        .flat_map(|v| v.split(','))
+        .any(|media| media.split(';').next().is_some_and(|m| m.trim().eq_ignore_ascii_case("application/problem+json")))
+}
+
+/// The router's own refusals (405) come without a body.
+fn bare_error(response: &Response) -> Option<ApiError> {
+    (response.status() == StatusCode::METHOD_NOT_ALLOWED && !response.headers().contains_key(CONTENT_TYPE)).then(|| {
+        ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "the path does not take this method")
+    })
+}
+
+/// Writes an error into a response.
+pub(crate) fn write(response: &mut Response, error: &ApiError, id: &RequestId, wants_problem: bool) {
+    let bare = error.status == StatusCode::UNAUTHORIZED;
+    let media = if wants_problem { "application/problem+json" } else { "application/json" };
+    let body = if wants_problem {
+        problem(error, id)
+    } else {
+        let request_id = (!bare).then(|| id.0.clone());
+        let details = error.details.clone();
+        let body = ErrorBody { error: error.code.to_owned(), message: error.message.clone(), request_id, details };
+        serde_json::json!(body)
+    };
+    let body = body.to_string();
+    *response.status_mut() = error.status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
+    headers.insert(CONTENT_LENGTH, body.len().into());
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if bare {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="keyrack""#));
+    }
+    if error.status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    *response.body_mut() = Body::from(body);
+}
+
+/// RFC 9457. The 401 says no more here than elsewhere.
+fn problem(error: &ApiError, id: &RequestId) -> serde_json::Value {
+    let mut problem = serde_json::json!({
+        "type": "about:blank",
+        "title": error.status.canonical_reason().unwrap_or("Error"),
+        "status": error.status.as_u16(),
+        "detail": error.message,
+        "code": error.code,
+    });
+    if error.status != StatusCode::UNAUTHORIZED {
+        problem["instance"] = format!("urn:uuid:{}", id.0).into();
+        if !error.details.is_empty() {
+            problem["errors"] = serde_json::json!(error.details);
+        }
+    }
+    problem
+}

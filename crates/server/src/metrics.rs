@@ -1,0 +1,35 @@
+//! Counters of decisions, for Prometheus. No label holds anything a caller can choose.
+
+use keyrack_core::Reason;
+use metrics::{Counter, counter};
+use std::sync::LazyLock;
+
+/// The doors that count.
+const DOORS: [&str; 4] = ["api", "verify", "introspect", "gateway"];
+
+struct Counters {
+    granted: [Counter; DOORS.len()],
+    denied: [Vec<Counter>; DOORS.len()],
+}
+
+/// Counters are looked up once: the look-up by labels costs more than the decision.
+static COUNTERS: LazyLock<Counters> = LazyLock::new(|| {
+    let named = |door, code| counter!("keyrack_decisions_total", "door" => door, "code" => code);
+    Counters {
+        granted: DOORS.map(|door| named(door, "VALID")),
+        denied: DOORS.map(|door| Reason::ALL.iter().map(|reason| named(door, reason.code())).collect()),
+    }
+});
+
+/// Counts a decision: a grant, or a denial and its reason.
+pub(crate) fn decided(door: &'static str, reason: Option<Reason>) {
+    let Some(door) = DOORS.iter().position(|d| *d == door) else { return };
+    match reason {
+        None => COUNTERS.granted[door].increment(1),
+        Some(reason) => {
+            if let Some(at) = Reason::ALL.iter().position(|r| *r == reason) {
+                COUNTERS.denied[door][at].increment(1);
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The `OpenAPI` document, and the page that shows it.
+
+use std::fmt::Write as _;
+
+use askama::Template;
+use axum::response::{Html, IntoResponse, Response};
+use http::HeaderValue;
+use http::header::CONTENT_SECURITY_POLICY;
+use keyrack_client::wire::ErrorBody;
+use serde_json::Value;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{OpenApi, ToSchema};
+
+use crate::error::ApiError;
+
+/// RFC 9457: the error body for who asks for `application/problem+json`.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its schema is used; the server writes it by hand")]
+struct Problem {
+    /// Always `about:blank`: the status and the code say what it is.
+    r#type: String,
+    /// What the status means.
+    title: String,
+    /// The status.
+    status: u16,
+    /// What is wrong, for people.
+    detail: String,
+    /// A stable word for it.
+    code: String,
+    /// Names this request in the logs.
+    instance: Option<String>,
+    /// Which fields or things it is about.
+    errors: Option<Vec<keyrack_client::wire::ErrorDetail>>,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Keyrack", description = "API keys for people who run APIs."),
+    components(schemas(ErrorBody, Problem)),
+    tags(
+        (name = "keys", description = "Keys: made, rotated, revoked"),
+        (name = "verification", description = "Decisions about keys"),
+        (name = "groups", description = "Groups of keys"),
+        (name = "workspaces", description = "Places in an organization"),
+        (name = "routes", description = "Guarded doors to other services"),
+        (name = "organizations", description = "Tenants"),
+        (name = "members", description = "People in an organization"),
+        (name = "settings", description = "How an organization works"),
+        (name = "audit", description = "What happened"),
+        (name = "session", description = "Who am I"),
+        (name = "health", description = "How the server is"),
+    )
+)]
+struct Skeleton;
+
+/// The document without its paths.
+pub(crate) fn skeleton() -> utoipa::openapi::OpenApi {
+    let mut document = Skeleton::openapi();
+    document.info.license = Some(utoipa::openapi::info::License::new("Apache-2.0 OR MIT"));
+    let components = document.components.get_or_insert_default();
+    let header = |name: &str| SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new(name)));
+    components.add_security_scheme("api_key", header("X-API-Key"));
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+    components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    let cookie = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(crate::caller::COOKIE)));
+    components.add_security_scheme("session", cookie);
+    document
+}
+
+/// The whole document as pretty JSON with a newline at its end: what is committed.
+pub(crate) fn text(document: &utoipa::openapi::OpenApi) -> Result<String, serde_json::Error> {
+    serde_json::to_string_pretty(document).map(|text| text + "\n")
+}
+
+#[derive(Template)]
+#[template(path = "docs.html")]
+struct DocsPage {
+    version: String,
+    sections: Vec<Section>,
+}
+
+struct Section {
+    name: String,
+    description: String,
+    operations: Vec<Operation>,
+}
+
+struct Operation {
+    id: String,
+    method: String,
+    path: String,
+    summary: String,
+    description: String,
+    needs: String,
+    parameters: Vec<Row>,
+    fields: Vec<Row>,
+    answers: Vec<Row>,
+}
+
+struct Row {
+    name: String,
+    kind: String,
+    meaning: String,
+    is_required: bool,
+}
+
+/// `GET /docs`: the document as a page, without script.
+pub(crate) fn page(document: &Value) -> Response {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let sections = document["tags"].as_array().into_iter().flatten().map(|tag| Section {
+        name: text(&tag["name"]),
+        description: text(&tag["description"]),
+        operations: operations(document, &tag["name"]),
+    });
+    let page = DocsPage { version: text(&document["info"]["version"]), sections: sections.collect() };
+    match page.render() {
+        Ok(html) => {
+            let mut response = Html(html).into_response();
+            let policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
+            response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+            response
+        }
+        Err(error) => {
+            tracing::error!(%error, "the page of the API could not be written");
+            ApiError::internal().into_response()
+        }
+    }
+}
+
+fn operations(document: &Value, tag: &Value) -> Vec<Operation> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let paths = document["paths"].as_object().into_iter().flatten();
+    let each = paths.flat_map(|(path, item)| item.as_object().into_iter().flatten().map(move |(m, op)| (path, m, op)));
+    let tagged = each.filter(|(_, _, op)| op["tags"].as_array().is_some_and(|tags| tags.contains(tag)));
+    let described = tagged.map(|(path, method, op)| Operation {
+        id: text(&op["operationId"]),
+        method: method.to_uppercase(),
+        path: path.clone(),
+        summary: text(&op["summary"]),
+        description: text(&op["description"]),
+        needs: text(&op["x-keyrack-needs"]),
+        parameters: parameters(op),
+        fields: fields(document, op),
+        answers: answers(op),
+    });
+    described.collect()
+}
+
+fn parameters(operation: &Value) -> Vec<Row> {
+    let each = operation["parameters"].as_array().into_iter().flatten();
+    let rows = each.map(|p| Row {
+        name: p["name"].as_str().unwrap_or_default().to_owned(),
+        kind: format!("{} ({})", kind(&p["schema"]), p["in"].as_str().unwrap_or_default()),
+        meaning: p["description"].as_str().unwrap_or_default().to_owned(),
+        is_required: p["required"].as_bool().unwrap_or(false),
+    });
+    rows.collect()
+}
+
+fn fields(document: &Value, operation: &Value) -> Vec<Row> {
+    let content = operation["requestBody"]["content"].as_object();
+    let schema = content.and_then(|content| content.values().next()).map(|media| &media["schema"]);
+    let Some(schema) = schema.map(|schema| resolve(document, schema)) else { return Vec::new() };
+    let required = schema["required"].as_array();
+    let rows = schema["properties"].as_object().into_iter().flatten().map(|(name, property)| Row {
+        name: name.clone(),
+        kind: kind(property),
+        meaning: property["description"].as_str().unwrap_or_default().to_owned(),
+        is_required: required.is_some_and(|names| names.iter().any(|n| n == name)),
+    });
+    rows.collect()
+}
+
+fn answers(operation: &Value) -> Vec<Row> {
+    let each = operation["responses"].as_object().into_iter().flatten();
+    let rows = each.map(|(status, answer)| Row {
+        name: status.clone(),
+        kind: answer["content"]["application/json"]["schema"]
+            .as_object()
+            .map(|_| ())
+            .map_or(String::new(), |()| kind(&answer["content"]["application/json"]["schema"])),
+        meaning: answer["description"].as_str().unwrap_or_default().to_owned(),
+        is_required: false,
+    });
+    rows.collect()
+}
+
+fn resolve<'d>(document: &'d Value, schema: &'d Value) -> &'d Value {
+    match schema["$ref"].as_str().and_then(|r| r.strip_prefix('#')) {
+        Some(pointer) => document.pointer(pointer).unwrap_or(schema),
+        None => schema,
+    }
+}
+
+/// A schema in a few words.
+fn kind(schema: &Value) -> String {
+    if let Some(reference) = schema["$ref"].as_str() {
+        return reference.rsplit('/').next().unwrap_or_default().to_owned();
+    }
+    if let Some(options) = schema["oneOf"].as_array().or(schema["anyOf"].as_array()) {
+        let named: Vec<String> = options.iter().map(kind).filter(|k| k != "null").collect();
+        return named.join(" or ");
+    }
+    let types: Vec<&str> = match &schema["type"] {
+        Value::String(one) => vec![one],
+        Value::Array(several) => several.iter().filter_map(Value::as_str).filter(|t| *t != "null").collect(),
+        _ => Vec::new(),
+    };
+    let mut text = types.join(" or ");
+    if let Some(format) = schema["format"].as_str() {
+        let _ = write!(text, " ({format})");
+    }
+    if text == "array" {
+        text = format!("list of {}", kind(&schema["items"]));
+    }
+    text
+}
