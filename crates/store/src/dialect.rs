@@ -17,10 +17,19 @@ pub(crate) const POSTGRES_UNHURRIED: &str = "SET synchronous_commit = off";
 /// How far the server has applied the log, kept among the settings of the instance.
 pub(crate) const POSTGRES_APPLIED: &str =
     "SELECT value FROM setting WHERE organization_id = '00000000-0000-0000-0000-000000000000' AND name = 'applied'";
-/// Sets that.
+/// Forgets what the last server said about that.
+pub(crate) const POSTGRES_UNPUBLISH: &str =
+    "DELETE FROM setting WHERE organization_id = '00000000-0000-0000-0000-000000000000' AND name = 'applied'";
+/// Sets it.
 pub(crate) const POSTGRES_PUBLISH: &str = "INSERT INTO setting (organization_id, name, value, updated_at) \
     VALUES ('00000000-0000-0000-0000-000000000000', 'applied', $1, 0) \
     ON CONFLICT (organization_id, name) DO UPDATE SET value = excluded.value";
+/// Makes the table that notes which migrations were applied.
+pub(crate) const SQLITE_MIGRATIONS: &str = "CREATE TABLE IF NOT EXISTS migration \
+    (number INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT";
+/// The same.
+pub(crate) const POSTGRES_MIGRATIONS: &str = "CREATE TABLE IF NOT EXISTS migration \
+    (number BIGINT NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied_at BIGINT NOT NULL)";
 /// Lets one process migrate at a time.
 pub(crate) const POSTGRES_LOCK_MIGRATION: &str = "SELECT pg_advisory_xact_lock($1)";
 

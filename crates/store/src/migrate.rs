@@ -38,7 +38,6 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
 
 const APPLIED: &str = "SELECT number AS value FROM migration ORDER BY number";
 const RECORD: &str = "INSERT INTO migration (number, name, applied_at) VALUES ($1, $2, $3)";
-const TABLE: &str = "CREATE TABLE IF NOT EXISTS migration (number BIGINT NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied_at BIGINT NOT NULL)";
 
 struct Number(i64);
 
@@ -50,10 +49,13 @@ impl FromRow for Number {
 
 /// Brings the schema up to date, or refuses if it is newer than this program.
 pub(crate) async fn migrate(mut tx: Tx, now: Timestamp) -> Result<()> {
-    if matches!(tx, Tx::Postgres(_)) {
-        tx.execute(dialect::POSTGRES_LOCK_MIGRATION, args![dialect::MIGRATION_LOCK]).await?;
-    }
-    tx.execute(TABLE, &[]).await?;
+    match tx {
+        Tx::Sqlite(_) => tx.execute(dialect::SQLITE_MIGRATIONS, &[]).await?,
+        Tx::Postgres(_) => {
+            tx.execute(dialect::POSTGRES_LOCK_MIGRATION, args![dialect::MIGRATION_LOCK]).await?;
+            tx.execute(dialect::POSTGRES_MIGRATIONS, &[]).await?
+        }
+    };
     let applied: Vec<i64> = tx.fetch_all::<Number>(APPLIED, &[]).await?.into_iter().map(|n| n.0).collect();
     let known = MIGRATIONS.iter().map(|m| m.number).max().unwrap_or(0);
     if let Some(found) = applied.iter().copied().find(|number| MIGRATIONS.iter().all(|m| m.number != *number)) {

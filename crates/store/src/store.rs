@@ -17,6 +17,10 @@ use crate::{Result, StoreError, dialect, migrate};
 
 /// How long a call waits for a connection, or for another process's write lock.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often a claim is tried: whoever asks whether a server is there holds the lock for an instant.
+const CLAIM_TRIES: u32 = 20;
+/// How long to wait before the next try.
+const CLAIM_PAUSE: Duration = Duration::from_millis(5);
 /// How long the database may be silent before the claim counts as lost.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(1);
 /// Connections that read a SQLite file at the same time.
@@ -57,6 +61,8 @@ impl Store {
     async fn open_sqlite(url: &str) -> Result<Self> {
         let path = sqlite_path(url)?;
         make_private(&path)?;
+        // By whatever way the file is reached, it has one lock file.
+        let path = path.canonicalize().map_err(|e| StoreError::File(path.display().to_string(), e))?;
         let options = SqliteConnectOptions::new()
             .filename(&path)
             .journal_mode(SqliteJournalMode::Wal)
@@ -64,10 +70,8 @@ impl Store {
             .foreign_keys(true)
             .busy_timeout(PATIENCE)
             .disable_statement_logging();
-        let writer = SqlitePoolOptions::new().max_connections(1).acquire_timeout(PATIENCE);
-        let writer = writer.connect_with(options.clone()).await?;
-        let readers = SqlitePoolOptions::new().max_connections(SQLITE_READERS).acquire_timeout(PATIENCE);
-        let readers = readers.connect_with(options.pragma("query_only", "ON")).await?;
+        let writer = sqlite_pool(1).connect_with(options.clone()).await?;
+        let readers = sqlite_pool(SQLITE_READERS).connect_with(options.pragma("query_only", "ON")).await?;
         Ok(Self { pools: Pools::Sqlite { writer, readers, path } })
     }
 
@@ -125,14 +129,21 @@ impl Store {
         match &self.pools {
             Pools::Sqlite { path, .. } => {
                 let (file, name) = lock_file(path)?;
-                if lock(&file, &name)? {
-                    return Ok(Claim::Sqlite(file));
+                let mut tries = 0;
+                while !lock(&file, &name)? {
+                    tries += 1;
+                    if tries == CLAIM_TRIES {
+                        return Err(StoreError::Claimed(format!(
+                            "another keyrack serves {} (it holds {})",
+                            path.display(),
+                            name.display()
+                        )));
+                    }
+                    tokio::time::sleep(CLAIM_PAUSE).await;
                 }
-                Err(StoreError::Claimed(format!(
-                    "another keyrack serves {} (it holds {})",
-                    path.display(),
-                    name.display()
-                )))
+                // What the last server published says nothing about this one.
+                file.set_len(0).map_err(|e| StoreError::File(name.display().to_string(), e))?;
+                Ok(Claim::Sqlite(file))
             }
             Pools::Postgres(_, options) => {
                 let mut connection = options.connect().await?;
@@ -145,6 +156,7 @@ impl Store {
                     return Err(StoreError::Claimed("another keyrack serves this PostgreSQL database".to_owned()));
                 }
                 sqlx::query(dialect::POSTGRES_UNHURRIED).execute(&mut connection).await?;
+                sqlx::query(dialect::POSTGRES_UNPUBLISH).execute(&mut connection).await?;
                 Ok(Claim::Postgres(Box::new(connection)))
             }
         }
@@ -155,7 +167,7 @@ impl Store {
         match &self.pools {
             Pools::Sqlite { path, .. } => {
                 let (file, name) = lock_file(path)?;
-                if lock(&file, &name)? {
+                if lock_shared(&file, &name)? {
                     return Ok(None);
                 }
                 let text =
@@ -246,9 +258,25 @@ fn lock_file(database: &Path) -> Result<(File, PathBuf)> {
     file.map(|file| (file, name.clone())).map_err(|e| StoreError::File(name.display().to_string(), e))
 }
 
+fn sqlite_pool(connections: u32) -> SqlitePoolOptions {
+    let pool = SqlitePoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE);
+    // SQLite itself ends a transaction that meets a full or failing disk. The driver then still counts one as open and
+    // would begin no other on that connection, so it is given up.
+    pool.before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
+}
+
 /// Whether the lock could be had.
 fn lock(file: &File, name: &Path) -> Result<bool> {
-    match file.try_lock() {
+    had(file.try_lock(), name)
+}
+
+/// Whether the lock could be had together with others who only ask.
+fn lock_shared(file: &File, name: &Path) -> Result<bool> {
+    had(file.try_lock_shared(), name)
+}
+
+fn had(lock: std::result::Result<(), std::fs::TryLockError>, name: &Path) -> Result<bool> {
+    match lock {
         Ok(()) => Ok(true),
         Err(std::fs::TryLockError::WouldBlock) => Ok(false),
         Err(std::fs::TryLockError::Error(e)) => Err(StoreError::File(name.display().to_string(), e)),
@@ -263,8 +291,8 @@ fn sqlite_path(url: &str) -> Result<PathBuf> {
             "a database in memory would be forgotten; name a file, such as sqlite:keyrack.db".to_owned(),
         ));
     }
-    if path.contains('?') {
-        return Err(StoreError::Url("a SQLite URL takes no parameters".to_owned()));
+    if path.contains('?') || path.starts_with("file:") {
+        return Err(StoreError::Url("a SQLite URL is sqlite: and a path, without parameters".to_owned()));
     }
     Ok(PathBuf::from(path))
 }
