@@ -148,32 +148,33 @@ macro_rules! select_key {
 }
 
 /// What [`KeyFilter`] asks: $1 organization, $2 group, $3 workspace, $4 status, $5 now, $6 name pattern, $7 unused since.
+/// A placeholder first stands where its type shows: of `$2 IS NULL` alone PostgreSQL cannot tell it.
 macro_rules! filter_keys {
     () => {
-        "WHERE k.organization_id = $1 AND ($2 IS NULL OR k.group_id = $2) AND ($3 IS NULL OR k.workspace_id = $3) \
-         AND ($4 IS NULL OR $4 = CASE WHEN k.switch <> 'revoked' AND k.expires_at <= $5 THEN 'expired' ELSE k.switch END) \
-         AND ($6 IS NULL OR LOWER(k.name) LIKE $6 ESCAPE '!') \
-         AND ($7 IS NULL OR (k.created_at < $7 AND COALESCE(k.last_used_at, 0) < $7)) "
+        "WHERE k.organization_id = $1 AND (k.group_id = $2 OR $2 IS NULL) AND (k.workspace_id = $3 OR $3 IS NULL) \
+         AND ($4 = CASE WHEN k.switch <> 'revoked' AND k.expires_at <= $5 THEN 'expired' ELSE k.switch END OR $4 IS NULL) \
+         AND (k.name_folded LIKE $6 ESCAPE '!' OR $6 IS NULL) \
+         AND ((k.created_at < $7 AND COALESCE(k.last_used_at, 0) < $7) OR $7 IS NULL) "
     };
 }
 
 statements! {
     FIND = concat!(select_key!(), "WHERE k.organization_id = $1 AND k.id = $2");
     FIND_ANYWHERE = concat!(select_key!(), "WHERE k.id = $1");
-    LIST_BY_CREATION = concat!(select_key!(), filter_keys!(), "AND ($8 IS NULL OR k.id < $8) ORDER BY k.id DESC LIMIT $9");
-    LIST_BY_USE = concat!(select_key!(), filter_keys!(), "AND ($8 IS NULL OR COALESCE(k.last_used_at, 0) > $8 \
-        OR (COALESCE(k.last_used_at, 0) = $8 AND k.id > $9)) ORDER BY COALESCE(k.last_used_at, 0), k.id LIMIT $10");
+    LIST_BY_CREATION = concat!(select_key!(), filter_keys!(), "AND (k.id < $8 OR $8 IS NULL) ORDER BY k.id DESC LIMIT $9");
+    LIST_BY_USE = concat!(select_key!(), filter_keys!(), "AND (COALESCE(k.last_used_at, 0) > $8 \
+        OR (COALESCE(k.last_used_at, 0) = $8 AND k.id > $9) OR $8 IS NULL) ORDER BY COALESCE(k.last_used_at, 0), k.id LIMIT $10");
     LIST_LIVE_OF_GROUP = concat!(select_key!(), "WHERE k.organization_id = $1 AND k.group_id = $2 \
         AND k.switch <> 'revoked' AND (k.expires_at IS NULL OR k.expires_at > $3) ORDER BY k.id LIMIT $4");
     LIST_LIVE_OF_WORKSPACE = concat!(select_key!(), "WHERE k.organization_id = $1 AND k.workspace_id = $2 \
         AND k.switch <> 'revoked' AND (k.expires_at IS NULL OR k.expires_at > $3) ORDER BY k.id LIMIT $4");
     LIST_OF_GROUP = concat!(select_key!(), "WHERE k.organization_id = $1 AND k.group_id = $2 ORDER BY k.id LIMIT $3");
     LIST_OF_WORKSPACE = concat!(select_key!(), "WHERE k.organization_id = $1 AND k.workspace_id = $2 ORDER BY k.id LIMIT $3");
-    INSERT = "INSERT INTO api_key (id, organization_id, group_id, workspace_id, name, description, environment, scopes, \
-        switch, expires_at, ip_allowlist, metadata, imported, created_at, created_by, updated_at) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
-    UPDATE = "UPDATE api_key SET name = $3, description = $4, scopes = $5, switch = $6, expires_at = $7, \
-        ip_allowlist = $8, metadata = $9, updated_at = $10, revoked_at = $11, revoke_reason = $12 \
+    INSERT = "INSERT INTO api_key (id, organization_id, group_id, workspace_id, name, name_folded, description, \
+        environment, scopes, switch, expires_at, ip_allowlist, metadata, imported, created_at, created_by, updated_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+    UPDATE = "UPDATE api_key SET name = $3, name_folded = $4, description = $5, scopes = $6, switch = $7, \
+        expires_at = $8, ip_allowlist = $9, metadata = $10, updated_at = $11, revoked_at = $12, revoke_reason = $13 \
         WHERE organization_id = $1 AND id = $2";
     DELETE = "DELETE FROM api_key WHERE organization_id = $1 AND id = $2";
     DELETE_SECRETS = "DELETE FROM key_secret WHERE key_id = $1";
@@ -242,9 +243,14 @@ pub fn parse_allowlist(text: Option<&str>) -> Result<IpAllowlist> {
     IpAllowlist::parse(networks.as_deref()).map_err(|_| StoreError::Corrupt { column: "ip_allowlist" })
 }
 
-/// The text that [`LIST_BY_CREATION`] compares names with.
+/// A name as it is searched: without the case of any letter, which the databases fold each in its own way.
+fn folded(name: &str) -> String {
+    name.to_lowercase()
+}
+
+/// The text that [`LIST_BY_CREATION`] compares folded names with.
 fn pattern(part: &str) -> String {
-    let escaped = part.to_lowercase().replace('!', "!!").replace('%', "!%").replace('_', "!_");
+    let escaped = folded(part).replace('!', "!!").replace('%', "!%").replace('_', "!_");
     format!("%{escaped}%")
 }
 
@@ -267,6 +273,10 @@ impl Reader {
         now: Timestamp,
         limit: i64,
     ) -> Result<Vec<ApiKey>> {
+        // PostgreSQL refuses such text as a whole.
+        if f.name_contains.as_ref().is_some_and(|part| part.contains('\0')) {
+            return Ok(Vec::new());
+        }
         let status = f.status.map(KeyStatus::as_str);
         let name = f.name_contains.as_deref().map(pattern);
         let id = f.after.map(|p| p.id);
@@ -336,6 +346,7 @@ impl Writer {
             k.group,
             k.workspace,
             &k.name,
+            folded(&k.name),
             &k.description,
             k.environment.as_str(),
             scopes_text(&k.scopes),
@@ -358,6 +369,7 @@ impl Writer {
             k.organization,
             k.id,
             &k.name,
+            folded(&k.name),
             &k.description,
             scopes_text(&k.scopes),
             k.switch.as_str(),

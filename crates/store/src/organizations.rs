@@ -50,7 +50,7 @@ statements! {
     FIND_ORGANIZATION_BY_SLUG =
         "SELECT id, slug, name, tier, state, created_at, updated_at FROM organization WHERE slug = $1";
     LIST_ORGANIZATIONS = "SELECT id, slug, name, tier, state, created_at, updated_at FROM organization \
-        WHERE ($1 IS NULL OR id > $1) ORDER BY id LIMIT $2";
+        WHERE (id > $1 OR $1 IS NULL) ORDER BY id LIMIT $2";
     LIST_ORGANIZATIONS_OF_USER = "SELECT o.id, o.slug, o.name, o.tier, o.state, o.created_at, o.updated_at \
         FROM organization o JOIN member m ON m.organization_id = o.id WHERE m.user_id = $1 ORDER BY o.id";
     INSERT_WORKSPACE = "INSERT INTO workspace (id, organization_id, slug, name, created_at, updated_at) \

@@ -98,7 +98,7 @@ statements! {
     FIND_USER_BY_EMAIL = "SELECT id, email, name, password_hash, is_instance_admin, created_at, updated_at \
         FROM user_account WHERE email = $1";
     LIST_USERS = "SELECT id, email, name, password_hash, is_instance_admin, created_at, updated_at \
-        FROM user_account WHERE ($1 IS NULL OR id > $1) ORDER BY id LIMIT $2";
+        FROM user_account WHERE (id > $1 OR $1 IS NULL) ORDER BY id LIMIT $2";
     INSERT_MEMBER = "INSERT INTO member (organization_id, user_id, role, created_at) VALUES ($1, $2, $3, $4)";
     UPDATE_MEMBER = "UPDATE member SET role = $3 WHERE organization_id = $1 AND user_id = $2";
     DELETE_MEMBER = "DELETE FROM member WHERE organization_id = $1 AND user_id = $2";
@@ -106,7 +106,7 @@ statements! {
         FROM member m JOIN user_account u ON u.id = m.user_id WHERE m.organization_id = $1 AND m.user_id = $2";
     LIST_MEMBERS = "SELECT m.organization_id, m.user_id, u.email, u.name, m.role, m.created_at \
         FROM member m JOIN user_account u ON u.id = m.user_id \
-        WHERE m.organization_id = $1 AND ($2 IS NULL OR m.user_id > $2) ORDER BY m.user_id LIMIT $3";
+        WHERE m.organization_id = $1 AND (m.user_id > $2 OR $2 IS NULL) ORDER BY m.user_id LIMIT $3";
     COUNT_OWNERS = "SELECT COUNT(*) AS value FROM member WHERE organization_id = $1 AND role = 'owner'";
     FORGET_MAKER = "UPDATE api_key SET created_by = NULL WHERE organization_id = $1 AND created_by = $2";
     INSERT_INVITATION = "INSERT INTO invitation (id, organization_id, email, role, token_digest, created_at, expires_at) \

@@ -20,6 +20,7 @@ CREATE TABLE api_key (
     group_id BLOB NOT NULL REFERENCES key_group (id),
     workspace_id BLOB REFERENCES workspace (id),
     name TEXT NOT NULL,
+    name_folded TEXT NOT NULL,
     description TEXT NOT NULL,
     environment TEXT NOT NULL CHECK (environment IN ('live', 'test')),
     scopes TEXT NOT NULL,
