@@ -1,0 +1,15 @@
+//! What `keyrack-store` promises, on SQLite and on PostgreSQL alike. One module for each subject.
+#![cfg(test)]
+
+mod claims;
+mod conflicts;
+mod full_disk;
+mod key_lists;
+mod migrations;
+mod opening;
+mod order;
+mod outage;
+mod record_keys;
+mod records;
+mod samples;
+mod support;
