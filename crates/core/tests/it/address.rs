@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use keyrack_core::IpAllowlist;
-use keyrack_core::address::{AddressError, MAX_NETWORKS, canonical, network};
+use keyrack_core::address::{AddressError, MAX_NETWORKS, canonical, client, network};
 use proptest::prelude::*;
 
 fn list(texts: &[&str]) -> IpAllowlist {
@@ -108,6 +108,7 @@ fn list_is_sorted_without_repetition() {
 #[test]
 fn address_is_admitted_in_either_dress() {
     let v4 = list(&["203.0.113.0/24"]);
+    assert!(!v4.is_unrestricted());
     let mapped = list(&["::ffff:203.0.113.0/120"]);
     assert_eq!(v4, mapped);
     for (text, admitted) in [
@@ -146,6 +147,34 @@ fn covering_follows_the_table() {
     ] {
         assert_eq!(ours.covers(&theirs), covers, "{ours:?} {theirs:?}");
     }
+}
+
+#[test]
+fn client_is_the_right_most_hop_that_is_no_trusted_proxy() {
+    let trusted = [network("10.0.0.0/8").unwrap(), network("2001:db8::/32").unwrap()];
+    for (peer, hops, expected) in [
+        // Nobody but a trusted peer is believed.
+        ("203.0.113.7", &[][..], "203.0.113.7"),
+        ("203.0.113.7", &["198.51.100.1"], "203.0.113.7"),
+        ("10.0.0.1", &[], "10.0.0.1"),
+        ("10.0.0.1", &["203.0.113.7"], "203.0.113.7"),
+        ("10.0.0.1", &["203.0.113.7", "10.0.0.2", "2001:db8::1"], "203.0.113.7"),
+        // What the client wrote itself stands to the left of its own address.
+        ("10.0.0.1", &["127.0.0.1", "10.0.0.3", "203.0.113.7", "10.0.0.2"], "203.0.113.7"),
+        // Through trusted proxies alone: the first of them.
+        ("10.0.0.1", &["10.0.0.3", "10.0.0.2"], "10.0.0.3"),
+        // A hop that is no address ends the search.
+        ("10.0.0.1", &["203.0.113.7", "unknown"], "10.0.0.1"),
+        ("10.0.0.1", &["203.0.113.7", "_hidden", "10.0.0.2"], "10.0.0.2"),
+        ("10.0.0.1", &["203.0.113.7", ""], "10.0.0.1"),
+        // In either dress, and with the spaces that stand behind commas.
+        ("::ffff:10.0.0.1", &["::ffff:203.0.113.7"], "203.0.113.7"),
+        ("10.0.0.1", &["203.0.113.7", " ::ffff:10.0.0.2 "], "203.0.113.7"),
+        ("::ffff:203.0.113.7", &[], "203.0.113.7"),
+    ] {
+        assert_eq!(client(address(peer), hops, &trusted), address(expected), "{peer} {hops:?}");
+    }
+    assert_eq!(client(address("10.0.0.1"), &["203.0.113.7"], &[]), address("10.0.0.1"));
 }
 
 /// A network as the test understands it: an address of 128 bits and how many of them count.
@@ -231,5 +260,16 @@ proptest! {
         if let Ok(net) = network(&text) {
             prop_assert_eq!(network(&net.to_string()), Ok(net));
         }
+    }
+
+    #[test]
+    fn client_cannot_change_its_address_by_what_it_writes(
+        written in prop::collection::vec(prop_oneof!["[ -~]{0,20}", "10\\.0\\.0\\.[1-9]", "203\\.0\\.113\\.[1-9]"], 0..4),
+        own in "203\\.0\\.113\\.[1-9]",
+        proxies in prop::collection::vec("10\\.0\\.0\\.[1-9]", 0..3),
+    ) {
+        let trusted = [network("10.0.0.0/8").unwrap()];
+        let hops: Vec<&str> = written.iter().chain([&own]).chain(&proxies).map(String::as_str).collect();
+        prop_assert_eq!(client(address("10.0.0.1"), &hops, &trusted), address(&own));
     }
 }

@@ -110,6 +110,15 @@ fn other_schemes_belong_to_somebody_else() {
     }
 }
 
+/// What is longer is not decoded at all.
+#[test]
+fn basic_with_a_user_name_belongs_to_somebody_else_up_to_4096_characters() {
+    let (longest, longer) = (basic(&format!("ada:{}", "x".repeat(3068))), basic(&format!("ada:{}", "x".repeat(3069))));
+    assert_eq!((longest.len(), longer.len()), ("Basic ".len() + 4096, "Basic ".len() + 4100));
+    assert_eq!(carried(&[], &[&longest], None), Carried::Foreign);
+    assert_eq!(carried(&[], &[&longer], None), Carried::Malformed);
+}
+
 #[test]
 fn what_is_no_scheme_is_nobody_elses() {
     for value in ["k1, Digest a", "\"k\" a", "k1; a", "a=b c", "(x) y", "{\"a\": 1}", "schéma x"] {

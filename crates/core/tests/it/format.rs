@@ -85,6 +85,7 @@ fn what_is_written_is_read_again_in_every_format() {
 fn prefix_is_up_to_16_characters_of_a_to_z_0_to_9_and_underscore() {
     for good in PREFIXES {
         assert_eq!(format(good, Body::Hex).prefix(), good);
+        assert_eq!(format(good, Body::Hex).body(), Body::Hex);
     }
     for bad in ["A", "a-", "a b", "é", "a.b", "%", "\0", "abcdefghijklmnop_", "ſk_"] {
         assert_eq!(KeyFormat::new(Some(bad.to_owned()), Body::Hex), Err(FormatError::Prefix), "{bad}");

@@ -50,6 +50,7 @@ fn groups_and_keys_are_one_set_and_the_empty_set_admits_nobody() {
         (admitted(&[group_like_key], &[key_like_group]), false),
     ] {
         assert_eq!(set.includes(group, key), includes, "{set:?}");
+        assert_eq!(set.is_empty(), set == Admitted::default(), "{set:?}");
     }
 }
 

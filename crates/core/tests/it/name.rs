@@ -34,6 +34,13 @@ fn name_has_1_to_100_characters_once_trimmed_and_composed() {
     }
 }
 
+/// White space around a name is no part of it, but what nobody means as a name is refused before it is looked at.
+#[test]
+fn name_of_more_than_1200_bytes_is_too_long_whatever_it_holds() {
+    assert_eq!(name(&format!("{:>1200}", "x")).as_deref(), Ok("x"));
+    assert_eq!(name(&format!("{:>1201}", "x")), Err(NameError::TooLong(100)));
+}
+
 #[test]
 fn name_holds_no_control_character_and_no_mark_that_reorders_or_hides_text() {
     let marks = [
