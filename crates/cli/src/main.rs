@@ -1,2 +1,5 @@
-//! keyrack
-fn main() {}
+//! The `keyrack` program.
+
+fn main() -> std::process::ExitCode {
+    keyrack::run(std::env::args_os())
+}

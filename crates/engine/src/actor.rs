@@ -34,7 +34,10 @@ pub enum Actor {
         role: Option<Role>,
     },
     /// The host's own command line, or Keyrack itself.
-    Host,
+    Host {
+        /// The person in whose name it acts, if it says so.
+        user: Option<UserId>,
+    },
 }
 
 impl Actor {
@@ -43,7 +46,7 @@ impl Actor {
         match self {
             Self::Key { .. } => ActorKind::ApiKey,
             Self::User { .. } => ActorKind::User,
-            Self::Host => ActorKind::System,
+            Self::Host { .. } => ActorKind::System,
         }
     }
 
@@ -52,7 +55,7 @@ impl Actor {
         match self {
             Self::Key { id, .. } => Some(id.0),
             Self::User { id, .. } => Some(id.0),
-            Self::Host => None,
+            Self::Host { .. } => None,
         }
     }
 
@@ -60,7 +63,7 @@ impl Actor {
     pub fn name(&self) -> &str {
         match self {
             Self::Key { name, .. } | Self::User { name, .. } => name,
-            Self::Host => "host",
+            Self::Host { .. } => "host",
         }
     }
 
@@ -68,7 +71,8 @@ impl Actor {
     pub fn user(&self) -> Option<UserId> {
         match self {
             Self::User { id, .. } => Some(*id),
-            _ => None,
+            Self::Host { user } => *user,
+            Self::Key { .. } => None,
         }
     }
 
@@ -76,7 +80,7 @@ impl Actor {
     pub fn is_instance_admin(&self) -> bool {
         match self {
             Self::Key { is_instance_admin, .. } | Self::User { is_instance_admin, .. } => *is_instance_admin,
-            Self::Host => true,
+            Self::Host { .. } => true,
         }
     }
 
@@ -117,7 +121,7 @@ pub struct Idempotency {
 impl Context {
     /// The host's command line, acting on an organization.
     pub fn host(organization: OrganizationId) -> Self {
-        Self { actor: Actor::Host, organization, required: None, request_id: None, idempotency: None }
+        Self { actor: Actor::Host { user: None }, organization, required: None, request_id: None, idempotency: None }
     }
 }
 

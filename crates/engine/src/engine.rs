@@ -138,6 +138,26 @@ impl Engine {
         self.applied.load(Ordering::Acquire)
     }
 
+    /// Claims the database for this process to serve from.
+    pub async fn claim(&self) -> Result<keyrack_store::Claim> {
+        Ok(self.store.claim().await?)
+    }
+
+    /// Applies what other processes have committed meanwhile.
+    pub async fn refresh(&self) -> Result<()> {
+        self.catch_up().await.map(|_| ())
+    }
+
+    /// Waits for running statements and closes the database.
+    pub async fn close(&self) {
+        self.store.close().await;
+    }
+
+    /// The organization of a key.
+    pub async fn organization_of_key(&self, key: KeyId) -> Result<Option<OrganizationId>> {
+        Ok(self.reader().await?.find_key_anywhere(key).await?.map(|key| key.organization))
+    }
+
     /// Reads everything anew.
     pub(crate) async fn reload(&self, feed: &mut FeedHead) -> Result<()> {
         let mut reader = self.store.read().await?;
@@ -301,7 +321,7 @@ impl Engine {
 
     async fn authority(&self, reader: &mut Reader, ctx: &Context) -> Result<Authority> {
         match &ctx.actor {
-            Actor::Host => Ok(Authority::of_host(ctx.organization)),
+            Actor::Host { .. } => Ok(Authority::of_host(ctx.organization)),
             Actor::Key { id, is_instance_admin, organization, .. } => {
                 let key = reader.find_key_anywhere(*id).await?.ok_or(Error::Unauthorized)?;
                 if key.status(self.now()) != keyrack_core::KeyStatus::Active {

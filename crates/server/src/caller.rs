@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method};
 use keyrack_core::carrier;
 use keyrack_core::decide::Place;
-use keyrack_core::{Decision, Guard, OrganizationId, Reason};
+use keyrack_core::{Decision, Guard, OrganizationId, Reason, UserId};
 use keyrack_engine::{Actor, Context, KnownKey, Person, Presented};
 
 use crate::app::App;
@@ -32,6 +32,8 @@ pub struct Peer(pub Option<IpAddr>);
 pub struct HostRequest {
     /// The organization it is about.
     pub organization: OrganizationId,
+    /// The person in whose name it is made, if the host says so.
+    pub user: Option<UserId>,
 }
 
 /// The caller of an endpoint, for its handler.
@@ -81,7 +83,11 @@ async fn caller(app: &App, guard: &Guard, needs: Needs, request: &Parts) -> Resu
         idempotency: None,
     };
     if let Some(host) = request.extensions.get::<HostRequest>() {
-        return Ok(Caller { context: context(Actor::Host, host.organization), key: None, person: None });
+        return Ok(Caller {
+            context: context(Actor::Host { user: host.user }, host.organization),
+            key: None,
+            person: None,
+        });
     }
     let headers = &request.headers;
     let session = session(app, headers, &request.method).await?;

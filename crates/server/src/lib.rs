@@ -12,7 +12,7 @@ mod listen;
 mod metrics;
 mod openapi;
 
-use axum::Router;
+pub use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -20,7 +20,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 pub use app::{App, ServerSettings};
 pub use caller::{HostRequest, Peer};
 pub use endpoint::Needs;
-pub use listen::{Body, Front, serve};
+pub use listen::{Body, Front, serve, serve_text};
 
 /// The router of Keyrack's own paths.
 pub fn router(app: App) -> Router {

@@ -116,6 +116,19 @@ pub async fn serve(listener: TcpListener, front: Front, stop: impl Future<Output
     }
 }
 
+/// Serves one text at one path, for those who watch over the server. Anything else is 404.
+pub async fn serve_text(
+    listener: TcpListener,
+    path: &'static str,
+    text: impl Fn() -> String + Clone + Send + Sync + 'static,
+    stop: impl Future<Output = ()> + Send + 'static,
+) {
+    let router = Router::new().route(path, axum::routing::get(async move || text()));
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
+        tracing::error!(%error, path, "cannot serve");
+    }
+}
+
 type Accepted = (tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
 
 async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<Accepted> {

@@ -147,10 +147,19 @@ fn read_metadata(metadata: Option<serde_json::Value>) -> Result<Option<serde_jso
     if text.len() > MAX_METADATA {
         return Err(Error::invalid("metadata", format!("must have at most {MAX_METADATA} bytes as JSON")));
     }
-    if text.contains("\\u0000") {
+    if holds_nul(&metadata) {
         return Err(Error::invalid("metadata", "must not hold NUL"));
     }
     Ok(Some(metadata))
+}
+
+fn holds_nul(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::String(text) => text.contains('\0'),
+        serde_json::Value::Array(list) => list.iter().any(holds_nul),
+        serde_json::Value::Object(members) => members.iter().any(|(name, v)| name.contains('\0') || holds_nul(v)),
+        _ => false,
+    }
 }
 
 /// An expiry that has not passed yet.

@@ -1,0 +1,79 @@
+//! Subcommands that manage, each written once against the typed client.
+
+pub(crate) mod config;
+pub(crate) mod groups;
+pub(crate) mod init;
+pub(crate) mod keys;
+pub(crate) mod openapi;
+pub(crate) mod organizations;
+pub(crate) mod routes;
+pub(crate) mod users;
+pub(crate) mod verify;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{CommandFactory as _, Subcommand};
+
+use crate::config::Settings;
+use crate::exit;
+
+/// Everything that manages.
+#[derive(Subcommand)]
+pub(crate) enum Manage {
+    /// Make, list, rotate, revoke and delete keys
+    #[command(subcommand)]
+    Keys(keys::Keys),
+    /// Ask about a key
+    Verify(verify::Verify),
+    /// Make, list and delete groups of keys
+    #[command(subcommand)]
+    Groups(groups::Groups),
+    /// Make, list and delete workspaces
+    #[command(subcommand)]
+    Workspaces(organizations::Workspaces),
+    /// Make, list and change organizations
+    #[command(subcommand)]
+    Organizations(organizations::Organizations),
+    /// List, add and remove the people of an organization
+    #[command(subcommand)]
+    Users(users::Users),
+    /// Make, list and delete routes
+    #[command(subcommand)]
+    Routes(routes::Routes),
+    /// Show what happened, newest first
+    Audit(organizations::Audit),
+}
+
+/// Runs a subcommand that manages.
+pub(crate) async fn manage(command: Manage, json: bool, settings: &Settings) -> anyhow::Result<ExitCode> {
+    match command {
+        Manage::Keys(keys) => keys::run(keys, json, settings).await?,
+        Manage::Verify(verify) => return verify::run(verify, json, settings).await,
+        Manage::Groups(groups) => groups::run(groups, json, settings).await?,
+        Manage::Workspaces(workspaces) => organizations::workspaces(workspaces, json, settings).await?,
+        Manage::Organizations(organizations) => organizations::run(organizations, json, settings).await?,
+        Manage::Users(users) => users::run(users, json, settings).await?,
+        Manage::Routes(routes) => routes::run(routes, json, settings).await?,
+        Manage::Audit(audit) => organizations::audit(audit, json, settings).await?,
+    }
+    Ok(ExitCode::from(exit::DONE))
+}
+
+/// `keyrack completions`.
+pub(crate) fn completions(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {
+    let mut command = Settings::add_flags(crate::args::Cli::command());
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, "keyrack", &mut script);
+    crate::serve::announce(String::from_utf8(script)?.trim_end());
+    Ok(ExitCode::from(exit::DONE))
+}
+
+/// Reads one line from standard input: secrets do not belong among the arguments, where every user of the host sees them.
+pub(crate) fn read_secret(what: &str) -> anyhow::Result<zeroize::Zeroizing<String>> {
+    let mut line = zeroize::Zeroizing::new(String::new());
+    std::io::stdin().read_line(&mut line).with_context(|| format!("cannot read {what} from standard input"))?;
+    let end = line.trim_end_matches(['\r', '\n']).len();
+    line.truncate(end);
+    Ok(line)
+}

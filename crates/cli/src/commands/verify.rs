@@ -1,0 +1,66 @@
+//! `keyrack verify`
+
+use std::process::ExitCode;
+
+use clap::Args;
+use keyrack_client::wire::{Role, VerifyKey};
+
+use crate::config::Settings;
+use crate::connect::{self, Needs};
+use crate::{exit, output};
+
+/// May a key do something?
+#[derive(Args)]
+pub(crate) struct Verify {
+    /// The key; - reads it from standard input, where nobody else on the host sees it
+    #[arg(default_value = "-", hide_default_value = true, value_name = "KEY")]
+    text: String,
+    /// The scope it must have
+    #[arg(long)]
+    scope: Option<String>,
+    /// The workspace the request is about
+    #[arg(long)]
+    workspace: Option<String>,
+    /// A group of which it must be; may be given several times
+    #[arg(long = "group", value_name = "GROUP")]
+    groups: Option<Vec<String>>,
+    /// A role it must count as; may be given several times
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Option<Vec<Role>>,
+    /// The address the request comes from
+    #[arg(long)]
+    ip: Option<String>,
+}
+
+/// Asks; the exit code tells the answer.
+pub(crate) async fn run(verify: Verify, json: bool, settings: &Settings) -> anyhow::Result<ExitCode> {
+    let key = match verify.text.as_str() {
+        "-" => super::read_secret("the key")?.to_string(),
+        text => text.to_owned(),
+    };
+    let client = connect::client(settings, Needs { keys: true, ..Needs::default() }).await?;
+    let question = VerifyKey {
+        key,
+        scope: verify.scope,
+        workspace: verify.workspace,
+        groups: verify.groups,
+        roles: verify.roles,
+        ip: verify.ip,
+        ..VerifyKey::default()
+    };
+    let verified = client.verify_key(&question).await?;
+    if json {
+        output::json(&verified)?;
+    } else {
+        let mut facts = vec![("valid", verified.valid.to_string()), ("code", verified.code.clone())];
+        facts.push(("message", verified.message.clone()));
+        if let Some(key) = &verified.key {
+            facts.push(("key", format!("{} ({})", key.name, key.id)));
+        }
+        if let Some(organization) = &verified.organization {
+            facts.push(("organization", organization.name.clone()));
+        }
+        output::facts(&facts);
+    }
+    Ok(ExitCode::from(if verified.valid { exit::DONE } else { exit::NOT_VALID }))
+}

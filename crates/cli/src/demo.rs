@@ -1,0 +1,140 @@
+//! `keyrack demo`: a throw-away instance with something in it, and what to try.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use keyrack_core::Body;
+use keyrack_engine::{Context, Engine, GuardText, NewGroup, NewInstance, NewKey, NewRoute, Target};
+
+use crate::config::Settings;
+use crate::serve::{Server, announce, stop_signal};
+use crate::{demo_upstream, exit, logging};
+
+/// Serves the demo until Ctrl-C; nothing of it is left behind.
+pub(crate) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let quiet =
+        if settings.is_set("log.level") { settings.clone() } else { settings.clone().with("log.level", "warn") };
+    logging::start(&quiet)?;
+    let folder = tempfile::tempdir().context("there is no place for temporary files")?;
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let settings = quiet
+        .with("database", &format!("sqlite:{}", at("demo.db")))
+        .with("keyfile", &at("demo.keyfile"))
+        .with("egress.allow", "127.0.0.1/32");
+    let server =
+        Server::start(&settings).await.context("the demo cannot start (another address? --listen 127.0.0.1:8001)")?;
+    let (upstream, upstream_task) = demo_upstream::start().await?;
+    let seeded = seed(&server.engine, &format!("http://{upstream}")).await?;
+    announce(&seeded.tell(&format!("http://{}", server.address)));
+    server.run(stop_signal()).await;
+    upstream_task.abort();
+    announce("\nThe demo is over; nothing of it is left.");
+    Ok(ExitCode::from(exit::DONE))
+}
+
+/// What the demo holds, for printing. These keys die with it.
+struct Seeded {
+    management: String,
+    form: String,
+    form_id: String,
+    dashboard: String,
+    dashboard_id: String,
+    sales: String,
+    embeddings: String,
+    analytics: String,
+}
+
+async fn seed(engine: &Engine, upstream: &str) -> anyhow::Result<Seeded> {
+    let random: [u8; 16] = *engine.fresh_uuid().as_bytes();
+    let owner_password = data_encoding::BASE32_NOPAD.encode(&random);
+    let owner_email = "ada@acme.example".to_owned();
+    let new = NewInstance { slug: "acme".to_owned(), name: Some("Acme".to_owned()), owner_email, owner_password };
+    let made = engine.initialize(new).await?.context("the demo's database is not empty")?;
+    let ctx = Context::host(made.organization);
+    engine.create_workspace(&ctx, "sales", Some("Sales")).await?;
+    engine.create_workspace(&ctx, "inventory", Some("Inventory")).await?;
+    let groups = [("embeddings", Some("sk_"), Body::Hex), ("analytics", Some(""), Body::Base64url)];
+    for (name, prefix, body) in groups {
+        let key_format = Some((prefix.map(str::to_owned), body));
+        engine.create_group(&ctx, NewGroup { name: name.to_owned(), key_format, ..NewGroup::default() }).await?;
+    }
+    for (path, guard) in [
+        ("/contacts", GuardText { resource: Some("contacts".to_owned()), ..GuardText::default() }),
+        ("/v1/embeddings", GuardText { organizations: Some("any".to_owned()), ..GuardText::default() }),
+        ("/run/report", GuardText { groups: Some(vec!["analytics".to_owned()]), ..GuardText::default() }),
+        ("/sales/forecast", GuardText { workspace: Some("sales".to_owned()), ..GuardText::default() }),
+        ("/status", GuardText { public: true, ..GuardText::default() }),
+    ] {
+        let target = Target::Upstream { url: upstream.to_owned() };
+        let (name, path) = (path.trim_start_matches('/').to_owned(), path.to_owned());
+        engine
+            .create_route(&ctx, NewRoute { name, host: None, path, methods: None, disabled: false, guard, target })
+            .await?;
+    }
+    let key = async |name: &str, group: Option<&str>, workspace: Option<&str>, scopes: &[&str]| -> anyhow::Result<_> {
+        let new = NewKey {
+            name: Some(name.to_owned()),
+            group: group.map(str::to_owned),
+            workspace: workspace.map(str::to_owned),
+            scopes: Some(scopes.iter().map(ToString::to_string).collect()),
+            ..NewKey::default()
+        };
+        let created = engine.create_key(&ctx, new).await?;
+        let secret = created.secret.context("a new key has no text")?.expose().to_owned();
+        Ok((created.key.key.id.to_string(), secret))
+    };
+    let (form_id, form) = key("Website form", None, None, &["contacts:write"]).await?;
+    let (dashboard_id, dashboard) = key("Dashboard", None, None, &["contacts:read"]).await?;
+    let (_, sales) = key("Sales sync", None, Some("sales"), &["*:read", "*:write"]).await?;
+    let (_, embeddings) = key("Embeddings", Some("embeddings"), None, &["embeddings:write"]).await?;
+    let (_, analytics) = key("Nightly report", Some("analytics"), None, &["reports:read"]).await?;
+    let management = made.management_key.expose().to_owned();
+    Ok(Seeded { management, form, form_id, dashboard, dashboard_id, sales, embeddings, analytics })
+}
+
+impl Seeded {
+    fn tell(&self, url: &str) -> String {
+        let Self { management, form, form_id, dashboard, dashboard_id, sales, embeddings, analytics } = self;
+        format!(
+            r#"keyrack listens on {url}    API: {url}/docs    Ctrl-C ends the demo
+
+Paste this into another terminal:
+
+  URL={url}
+  MANAGE={management}
+  FORM={form}          # may write contacts
+  DASHBOARD={dashboard}     # may read contacts
+  SALES={sales}         # bound to the workspace sales
+  EMBEDDINGS={embeddings}    # another format: sk_ and hex
+  ANALYTICS={analytics}     # another format: base64url, no prefix
+
+A service behind a door, and keys that may do different things:
+
+  curl -i $URL/contacts -H "Authorization: Bearer $FORM" -H 'Content-Type: application/json' -d '{{"name":"Grace"}}'   # 201
+  curl -i $URL/contacts -H "Authorization: Bearer $FORM"           # 403: may write, not read
+  curl -i $URL/contacts -H "X-API-Key: $DASHBOARD"                 # 200
+  curl -i $URL/contacts                                            # 401
+  curl -i $URL/run/report -u ":$ANALYTICS"                         # 200: the right group
+  curl -i $URL/run/report -H "X-API-Key: $DASHBOARD"               # 401: the wrong one
+  curl -i $URL/sales/forecast -H "X-API-Key: $SALES"               # 200: its own workspace
+  curl -i $URL/v1/embeddings -H "X-API-Key: $EMBEDDINGS" -H 'Content-Type: application/json' -d '{{"text":"hello"}}'   # 200
+
+Ask about a key from your own code:
+
+  curl $URL/api/verify -H "X-API-Key: $MANAGE" -H 'Content-Type: application/json' \
+    -d "{{\"key\":\"$DASHBOARD\",\"scope\":\"contacts:read\"}}"
+
+Rotate without a failed request: the old key works for another minute beside the new one.
+
+  curl $URL/api/keys/{dashboard_id}/rotate -H "X-API-Key: $MANAGE" \
+    -H 'Content-Type: application/json' -d '{{"overlap_seconds":60}}'
+  curl -i $URL/contacts -H "X-API-Key: $DASHBOARD"                 # 200: still
+
+Revoke: when this has answered, the very next request is refused.
+
+  curl -X POST $URL/api/keys/{form_id}/revoke -H "X-API-Key: $MANAGE"
+  curl -i $URL/contacts -H "Authorization: Bearer $FORM" -H 'Content-Type: application/json' -d '{{"name":"Eve"}}'   # 401
+"#
+        )
+    }
+}

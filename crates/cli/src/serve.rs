@@ -1,0 +1,117 @@
+//! `keyrack serve`.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use keyrack_engine::{Engine, EngineRole};
+use keyrack_server::{App, Front, ServerSettings};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::config::Settings;
+use crate::{connect, exit, logging};
+
+/// Serves until Ctrl-C or SIGTERM.
+pub(crate) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
+    logging::start(settings)?;
+    let server = Server::start(settings).await?;
+    announce(&format!("keyrack listens on http://{}", server.address));
+    if !server.engine.is_initialized().await? {
+        announce("there is no organization yet; make one with: keyrack init --organization SLUG --owner-email E");
+    }
+    server.run(stop_signal()).await;
+    Ok(ExitCode::from(exit::DONE))
+}
+
+/// Tells something on stdout at once, also when that is no terminal.
+pub(crate) fn announce(line: &str) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    // Who closed stdout does not want to know.
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Resolves on Ctrl-C or SIGTERM.
+pub(crate) async fn stop_signal() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+/// A server that is ready to run.
+pub(crate) struct Server {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) app: App,
+    pub(crate) address: SocketAddr,
+    listener: TcpListener,
+    metrics: Option<(TcpListener, PrometheusHandle)>,
+    claim: keyrack_store::Claim,
+}
+
+impl Server {
+    /// Opens the database, claims it, loads the keys and binds the listeners.
+    pub(crate) async fn start(settings: &Settings) -> anyhow::Result<Self> {
+        let wanted = settings.address("listen")?.context("listen must be an address and a port")?;
+        let listener = TcpListener::bind(wanted).await.with_context(|| format!("cannot listen on {wanted}"))?;
+        let address = listener.local_addr()?;
+        let metrics = match settings.address("metrics.listen")? {
+            Some(at) => Some(TcpListener::bind(at).await.with_context(|| format!("cannot listen on {at}"))?),
+            None => None,
+        };
+        // Before anything counts.
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let metrics = metrics.map(|listener| (listener, recorder.handle()));
+        if metrics.is_some() {
+            metrics::set_global_recorder(recorder).context("metrics are recorded already")?;
+        }
+        let metrics_address = metrics.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?;
+        let engine = connect::engine(settings, EngineRole::Server).await?;
+        let claim = engine.claim().await?;
+        // What was committed between loading and claiming is not known yet.
+        engine.refresh().await?;
+        let server_settings = ServerSettings {
+            trusted_proxies: settings.networks("trusted_proxies")?,
+            egress_allow: settings.networks("egress.allow")?,
+            own_addresses: std::iter::once(address).chain(metrics_address).collect(),
+        };
+        let app = App::new(engine.clone(), server_settings);
+        Ok(Self { engine, app, address, listener, metrics, claim })
+    }
+
+    /// Serves until `stop`, finishes what is in flight and gives the claim back.
+    pub(crate) async fn run(self, stop: impl Future<Output = ()>) {
+        let (stopping, _) = watch::channel(false);
+        let stopped = || {
+            let mut stopping = stopping.subscribe();
+            async move {
+                let _ = stopping.wait_for(|stop| *stop).await;
+            }
+        };
+        let front = Front::new(self.app.clone(), keyrack_server::router(self.app));
+        // The engine goes on until the last request is answered.
+        let (drained, engine_stop) = tokio::sync::oneshot::channel::<()>();
+        let engine = tokio::spawn(self.engine.clone().run(self.claim, async {
+            let _ = engine_stop.await;
+        }));
+        let metrics = self.metrics.map(|(listener, handle)| {
+            tokio::spawn(keyrack_server::serve_text(listener, "/metrics", move || handle.render(), stopped()))
+        });
+        let serving = tokio::spawn(keyrack_server::serve(self.listener, front, stopped()));
+        stop.await;
+        tracing::info!("stopping: requests in flight are finished");
+        let _ = stopping.send(true);
+        let _ = serving.await;
+        if let Some(metrics) = metrics {
+            let _ = metrics.await;
+        }
+        let _ = drained.send(());
+        let _ = engine.await;
+        self.engine.close().await;
+    }
+}
