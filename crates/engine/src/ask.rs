@@ -1,0 +1,89 @@
+//! Questions about a key, for somebody else's door.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use keyrack_core::decide::{Caller, Place, Request};
+use keyrack_core::guard::{Admitted, Audience, Demand};
+use keyrack_core::{Decision, Grant, Guard, Reason, Role, Scope, decide};
+
+use crate::actor::Context;
+use crate::engine::Engine;
+use crate::verify::{KnownKey, Verdict};
+use crate::{Error, Result};
+
+/// May this key do this?
+#[derive(Clone, Debug, Default)]
+pub struct Question<'q> {
+    /// The text of the key.
+    pub text: &'q str,
+    /// The scope it must have.
+    pub scope: Option<&'q str>,
+    /// The workspace the request is about.
+    pub workspace: Option<&'q str>,
+    /// The groups of which it must be in one.
+    pub groups: Option<&'q [String]>,
+    /// The roles of which it must count as one.
+    pub roles: Option<BTreeSet<Role>>,
+    /// The method of the request.
+    pub method: Option<&'q str>,
+    /// The path of the request.
+    pub path: Option<&'q str>,
+    /// The address the request came from.
+    pub address: Option<&'q str>,
+}
+
+impl Engine {
+    /// Decides about a key of the context's organization; an instance admin may ask about any organization's. What belongs
+    /// to others is unknown here.
+    pub async fn ask(&self, ctx: &Context, question: Question<'_>) -> Result<Verdict> {
+        self.require_serving()?;
+        let scope = question.scope.map(str::parse::<Scope>).transpose().map_err(|e| Error::invalid("scope", e))?;
+        let address = question.address.map(str::parse::<IpAddr>).transpose();
+        let address = address.map_err(|_| Error::invalid("ip", "must be an IP address"))?;
+        if let Some(path) = question.path {
+            keyrack_core::path::check(path.as_bytes()).map_err(|e| Error::invalid("path", e))?;
+        }
+        let any = ctx.actor.is_instance_admin();
+        let now = self.now();
+        let known = self.identify(question.text).await?;
+        let Some(key) = known.filter(|key| any || key.tenant.organization.id == ctx.organization) else {
+            return Ok(Verdict { decision: Decision::Deny(Reason::NotFound), key: None });
+        };
+        let guard = Guard {
+            admitted: question.groups.map(|groups| admitted(&key, groups)).transpose()?,
+            demand: scope.map(Demand::Scope),
+            roles: question.roles,
+            ..Guard::new(if any { Audience::Any } else { Audience::Own(ctx.organization) })
+        };
+        let place = match question.workspace {
+            None => Some(Place::Unstated),
+            Some(name) => key.tenant.workspace(name).map(|w| Place::In(w.id)),
+        };
+        let request = Request {
+            method: question.method.unwrap_or("GET"),
+            address,
+            // An unknown workspace is no key's.
+            place: place.unwrap_or(Place::Unstated),
+        };
+        let mut decision = decide(&guard, Caller::Key(key.facts()), &request, now);
+        let is_elsewhere = matches!(decision, Decision::Grant(_) | Decision::Deny(Reason::WorkspaceRequired));
+        if place.is_none() && is_elsewhere {
+            decision = Decision::Deny(Reason::WrongWorkspace);
+        }
+        if matches!(decision, Decision::Grant(Grant::Key(_))) {
+            self.meter.note(key.record.key, i64::from(key.record.version), now);
+        }
+        Ok(Verdict { decision, key: Some(key) })
+    }
+}
+
+/// Groups by name or id, in the organization of the key.
+fn admitted(key: &KnownKey, groups: &[String]) -> Result<Admitted> {
+    let mut ids = BTreeSet::new();
+    for (at, name) in groups.iter().enumerate() {
+        let group = key.tenant.group(name);
+        ids.insert(group.ok_or_else(|| Error::invalid(format!("groups[{at}]"), "no such group"))?.id);
+    }
+    Ok(Admitted { groups: ids, ..Admitted::default() })
+}
