@@ -29,7 +29,8 @@ pub struct ImportKey {
 struct Prepared {
     key: ApiKey,
     secret: NewSecret,
-    digest: [u8; 32],
+    /// Of its text, under each pepper: it may have been a key before the pepper changed.
+    digests: Vec<[u8; 32]>,
     in_access_group: bool,
 }
 
@@ -44,7 +45,7 @@ impl Engine {
         let mut seen = HashSet::with_capacity(count);
         for (at, key) in keys.into_iter().enumerate() {
             let one = self.prepare_import(ctx, key, count).await.map_err(|error| within(at, error))?;
-            if !seen.insert(one.digest) {
+            if !seen.insert(one.digests.clone()) {
                 return Err(Error::invalid(format!("keys[{at}]"), "is the same key as an earlier one of the list"));
             }
             prepared.push(one);
@@ -52,8 +53,10 @@ impl Engine {
         let (mut writer, authority) = self.begin(ctx).await?;
         for (at, one) in prepared.iter().enumerate() {
             authority_of(&one.key, one.in_access_group).within(&authority).map_err(too_strong)?;
-            if writer.is_digest_known(&one.digest).await? {
-                return Err(Error::conflict("key_known", format!("keys[{at}] is known already, or once was")));
+            for digest in &one.digests {
+                if writer.is_digest_known(digest).await? {
+                    return Err(Error::conflict("key_known", format!("keys[{at}] is known already, or once was")));
+                }
             }
             writer.insert_key(&one.key, &one.secret).await?;
         }
@@ -90,12 +93,12 @@ impl Engine {
             }
             _ => return Err(Error::invalid("key", "give either key or sha256")),
         };
-        let (digest, digested) = self.digest_for(&group, &hash).await?;
-        let secret = digested.into_secret(1, shown, now);
+        let digests = self.peppers.iter().map(|pepper| *pepper.digest(&hash).as_bytes()).collect();
+        let secret = self.digest_for(&group, &hash).await?.into_secret(1, shown, now);
         let (display_prefix, last4) = (secret.display_prefix.clone(), secret.last4.clone());
         let key = ApiKey { imported: true, display_prefix, last4, ..draft };
         let in_access_group = tenant.access_groups.contains(&group.id);
-        Ok(Prepared { key, secret, digest: *digest.as_bytes(), in_access_group })
+        Ok(Prepared { key, secret, digests, in_access_group })
     }
 }
 

@@ -15,7 +15,7 @@ pub use rotate::{DEFAULT_OVERLAP, MAX_OVERLAP, RotateKey, RotatedKey};
 use jiff::Timestamp;
 use keyrack_core::authority::Excess;
 use keyrack_core::scope::Level;
-use keyrack_core::{IpAllowlist, KeyDigest, KeyId, KeyStatus, PlainKey, Role, ScopeSet, TextHash, WorkspaceId, slow};
+use keyrack_core::{IpAllowlist, KeyId, KeyStatus, PlainKey, Role, ScopeSet, TextHash, WorkspaceId, slow};
 use keyrack_store::{ApiKey, HashProfile, KeyGroup, NewSecret, Reader};
 
 use crate::actor::Context;
@@ -68,10 +68,10 @@ impl Engine {
     }
 
     /// Digests a key's hash as its group wants it. Slow where the group's profile is.
-    async fn digest_for(&self, group: &KeyGroup, hash: &TextHash) -> Result<(KeyDigest, Digested)> {
+    async fn digest_for(&self, group: &KeyGroup, hash: &TextHash) -> Result<Digested> {
         let pepper = self.peppers.first().ok_or(Error::internal("there is no pepper"))?;
         let digest = pepper.digest(hash);
-        let digested = match group.hash_profile {
+        Ok(match group.hash_profile {
             HashProfile::HmacSha256 => {
                 Digested { pepper_id: pepper.id(), digest: digest.as_bytes().to_vec(), slow_hash: None }
             }
@@ -81,8 +81,7 @@ impl Engine {
                 let slow_hash = Some(slow_hash.ok_or(Error::internal("the key could not be hashed"))?);
                 Digested { pepper_id: pepper.id(), digest: digest.as_bytes()[..8].to_vec(), slow_hash }
             }
-        };
-        Ok((digest, digested))
+        })
     }
 
     /// Draws a new key in its group's format, with what is stored of it.
@@ -94,7 +93,7 @@ impl Engine {
     ) -> Result<(PlainKey, NewSecret)> {
         let random = zeroize::Zeroizing::new(self.random.bytes()?);
         let plain = group.key_format.write(environment, &random);
-        let (_, digested) = self.digest_for(group, &TextHash::of(plain.expose())).await?;
+        let digested = self.digest_for(group, &TextHash::of(plain.expose())).await?;
         let display_prefix = group.key_format.display_prefix(&plain).to_owned();
         let secret = digested.into_secret(version, (display_prefix, plain.last4().to_owned()), now);
         Ok((plain, secret))
