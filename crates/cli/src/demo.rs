@@ -96,44 +96,46 @@ impl Seeded {
     fn tell(&self, url: &str) -> String {
         let Self { management, form, form_id, dashboard, dashboard_id, sales, embeddings, analytics } = self;
         format!(
-            r#"keyrack listens on {url}    API: {url}/docs    Ctrl-C ends the demo
+            r#"keyrack listens on {url}
+API reference: {url}/docs          Ctrl-C ends the demo
 
 Paste this into another terminal:
 
   URL={url}
   MANAGE={management}
-  FORM={form}          # may write contacts
-  DASHBOARD={dashboard}     # may read contacts
-  SALES={sales}         # bound to the workspace sales
-  EMBEDDINGS={embeddings}    # another format: sk_ and hex
-  ANALYTICS={analytics}     # another format: base64url, no prefix
+  FORM={form}
+  DASHBOARD={dashboard}
+  SALES={sales}
+  EMBEDDINGS={embeddings}
+  ANALYTICS={analytics}
 
-A service behind a door, and keys that may do different things:
+A service behind a door. FORM may write contacts and nothing else, DASHBOARD may read them.
 
-  curl -i $URL/contacts -H "Authorization: Bearer $FORM" -H 'Content-Type: application/json' -d '{{"name":"Grace"}}'   # 201
-  curl -i $URL/contacts -H "Authorization: Bearer $FORM"           # 403: may write, not read
-  curl -i $URL/contacts -H "X-API-Key: $DASHBOARD"                 # 200
-  curl -i $URL/contacts                                            # 401
-  curl -i $URL/run/report -u ":$ANALYTICS"                         # 200: the right group
-  curl -i $URL/run/report -H "X-API-Key: $DASHBOARD"               # 401: the wrong one
-  curl -i $URL/sales/forecast -H "X-API-Key: $SALES"               # 200: its own workspace
-  curl -i $URL/v1/embeddings -H "X-API-Key: $EMBEDDINGS" -H 'Content-Type: application/json' -d '{{"text":"hello"}}'   # 200
+  201  curl -i $URL/contacts -H "Authorization: Bearer $FORM" -H 'Content-Type: application/json' -d '{{"name":"Grace"}}'
+  403  curl -i $URL/contacts -H "Authorization: Bearer $FORM"
+  200  curl -i $URL/contacts -H "X-API-Key: $DASHBOARD"
+  401  curl -i $URL/contacts
 
-Ask about a key from your own code:
+Doors for a group, for a workspace, for anybody's keys. Groups choose how their keys look.
 
-  curl $URL/api/verify -H "X-API-Key: $MANAGE" -H 'Content-Type: application/json' \
-    -d "{{\"key\":\"$DASHBOARD\",\"scope\":\"contacts:read\"}}"
+  200  curl -i $URL/run/report -u ":$ANALYTICS"
+  401  curl -i $URL/run/report -H "X-API-Key: $DASHBOARD"
+  200  curl -i $URL/sales/forecast -H "X-API-Key: $SALES"
+  200  curl -i $URL/v1/embeddings -H "X-API-Key: $EMBEDDINGS" -H 'Content-Type: application/json' -d '{{"text":"hello"}}'
 
-Rotate without a failed request: the old key works for another minute beside the new one.
+Ask about a key from your own code.
 
-  curl $URL/api/keys/{dashboard_id}/rotate -H "X-API-Key: $MANAGE" \
-    -H 'Content-Type: application/json' -d '{{"overlap_seconds":60}}'
-  curl -i $URL/contacts -H "X-API-Key: $DASHBOARD"                 # 200: still
+  200  curl -i $URL/api/verify -H "X-API-Key: $MANAGE" -H 'Content-Type: application/json' -d "{{\"key\":\"$DASHBOARD\",\"scope\":\"contacts:read\"}}"
+
+Rotate without a failed request: the old key works on for a minute beside the new one.
+
+  200  curl -i $URL/api/keys/{dashboard_id}/rotate -H "X-API-Key: $MANAGE" -H 'Content-Type: application/json' -d '{{"overlap_seconds":60}}'
+  200  curl -i $URL/contacts -H "X-API-Key: $DASHBOARD"
 
 Revoke: when this has answered, the very next request is refused.
 
-  curl -X POST $URL/api/keys/{form_id}/revoke -H "X-API-Key: $MANAGE"
-  curl -i $URL/contacts -H "Authorization: Bearer $FORM" -H 'Content-Type: application/json' -d '{{"name":"Eve"}}'   # 401
+  200  curl -i -X POST $URL/api/keys/{form_id}/revoke -H "X-API-Key: $MANAGE"
+  401  curl -i $URL/contacts -H "Authorization: Bearer $FORM" -H 'Content-Type: application/json' -d '{{"name":"Eve"}}'
 "#
         )
     }

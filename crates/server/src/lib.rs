@@ -35,6 +35,8 @@ pub fn router(app: App) -> Router {
         let text = text.clone();
         async move { ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], text) }
     };
+    #[cfg(feature = "bench")]
+    let router = router.route("/-/constant", axum::routing::post(constant));
     router
         .route("/docs", get(docs))
         .route("/docs/openapi.json", get(file))
@@ -47,4 +49,21 @@ pub fn router(app: App) -> Router {
 pub fn openapi_document(app: App) -> Result<String, serde_json::Error> {
     let (_, document) = api::endpoints(app).finish();
     openapi::text(&document)
+}
+
+/// Reads the same body as `/api/verify` and answers as much, but decides nothing.
+#[cfg(feature = "bench")]
+async fn constant(
+    json::Json(_): json::Json<keyrack_client::wire::VerifyKey>,
+) -> json::Json<keyrack_client::wire::Verified> {
+    json::Json(keyrack_client::wire::Verified {
+        valid: true,
+        code: "VALID".to_owned(),
+        message: "The key may do this".to_owned(),
+        key: None,
+        organization: None,
+        workspace: None,
+        group: None,
+        scopes: None,
+    })
 }

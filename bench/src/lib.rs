@@ -1,0 +1,79 @@
+//! What the benches share: a tenant, and any number of keys in it whose texts follow from their numbers.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use keyrack_core::format::SECRET_BYTES;
+use keyrack_core::{
+    Environment, GroupId, KeyFormat, KeyId, OrganizationId, OrganizationState, Pepper, PlainKey, TextHash, Tier,
+};
+use keyrack_engine::directory::{Tenant, TenantCell};
+use keyrack_store::{Organization, VerificationRow};
+use uuid::Uuid;
+
+/// The text of the key with this number. Any two differ, and none is guessed more easily than another by the index.
+pub fn text(number: u64) -> PlainKey {
+    let mut random = [0; SECRET_BYTES];
+    // SplitMix64, four times: spread, repeatable, and quick enough for millions.
+    let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    for chunk in random.chunks_exact_mut(8) {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        chunk.copy_from_slice(&(mixed ^ (mixed >> 31)).to_be_bytes());
+    }
+    KeyFormat::default().write(Environment::Live, &random)
+}
+
+/// The pepper of the benches.
+pub fn pepper() -> Pepper {
+    Pepper::new(1, &[7; 32])
+}
+
+/// The digest of the key with this number.
+pub fn digest(number: u64) -> [u8; 32] {
+    *pepper().digest(&TextHash::of(text(number).expose())).as_bytes()
+}
+
+/// An organization without anything in it.
+pub fn tenant() -> Arc<TenantCell> {
+    let now = Timestamp::UNIX_EPOCH;
+    let organization = Organization {
+        id: OrganizationId(Uuid::from_u128(1)),
+        slug: "bench".to_owned(),
+        name: "Bench".to_owned(),
+        tier: Tier::Enterprise,
+        state: OrganizationState::Active,
+        created_at: now,
+        updated_at: now,
+    };
+    let tenant =
+        Tenant { organization, groups: HashMap::new(), workspaces: HashMap::new(), access_groups: BTreeSet::new() };
+    Arc::new(ArcSwap::from_pointee(tenant))
+}
+
+/// The verification record of the key with this number, as the database gives it.
+pub fn row(number: u64) -> VerificationRow {
+    VerificationRow {
+        digest: digest(number).to_vec(),
+        pepper_id: 1,
+        slow_hash: None,
+        version: 1,
+        secret_expires_at: None,
+        key: KeyId(Uuid::from_u128(u128::from(number))),
+        name: format!("key {number}"),
+        organization: OrganizationId(Uuid::from_u128(1)),
+        group: GroupId(Uuid::from_u128(2)),
+        workspace: None,
+        environment: Environment::Live,
+        switch: keyrack_core::status::Switch::Active,
+        expires_at: None,
+        scopes: "contacts:read contacts:write".to_owned(),
+        ip_allowlist: None,
+        metadata: None,
+        imported: false,
+    }
+}
