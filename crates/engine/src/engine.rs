@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use keyrack_core::{Authority, EventId, KeyId, OrganizationId, Pepper};
+use keyrack_core::{Authority, EventId, KeyId, OrganizationId, OrganizationState, Pepper};
 use keyrack_store::{ActorKind, FeedHead, NewEvent, Reader, Store, StoreError, SubjectKind, Writer};
 use tokio::sync::Mutex as AsyncMutex;
 use uuid::Uuid;
@@ -285,9 +285,14 @@ impl Engine {
         Ok(self.random.bytes()?)
     }
 
-    /// The organization of a context. One that is not active is no place to work in.
+    /// The organization of a context, whatever its state.
     pub(crate) fn tenant(&self, ctx: &Context) -> Result<Arc<Tenant>> {
         self.directory.tenant(ctx.organization).ok_or(Error::NotFound("organization"))
+    }
+
+    /// An organization whose keys and members may do something.
+    fn active_tenant(&self, id: OrganizationId) -> Option<Arc<Tenant>> {
+        self.directory.tenant(id).filter(|tenant| tenant.organization.state == OrganizationState::Active)
     }
 
     /// A snapshot to read from.
@@ -327,7 +332,7 @@ impl Engine {
                 if key.status(self.now()) != keyrack_core::KeyStatus::Active {
                     return Err(Error::Unauthorized);
                 }
-                let tenant = self.directory.tenant(*organization).ok_or(Error::Unauthorized)?;
+                let tenant = self.active_tenant(*organization).ok_or(Error::Unauthorized)?;
                 let authority = authority_of(&key, tenant.access_groups.contains(&key.group));
                 if ctx.organization == *organization {
                     return Ok(authority);
@@ -345,6 +350,7 @@ impl Engine {
                 let user = reader.find_user(*id).await?.ok_or(Error::Unauthorized)?;
                 match member {
                     _ if *is_instance_admin && user.is_instance_admin => Ok(Authority::of_host(ctx.organization)),
+                    Some(_) if self.active_tenant(ctx.organization).is_none() => Err(Error::Unauthorized),
                     Some(member) => Ok(Authority::of_person(ctx.organization, member.role)),
                     None => Err(Error::NotFound("organization")),
                 }
