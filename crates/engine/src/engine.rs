@@ -43,7 +43,10 @@ pub struct Engine {
     pub(crate) slow: SlowPool,
     pub(crate) feed: AsyncMutex<FeedHead>,
     applied: AtomicI64,
-    serving: AtomicBool,
+    /// False while another process may hold the claim.
+    has_claim: AtomicBool,
+    /// False while what is in memory is of another life of the database.
+    is_loaded: AtomicBool,
     role: Role,
     in_flight: Mutex<HashSet<(OrganizationId, Uuid, String)>>,
 }
@@ -90,7 +93,8 @@ impl Engine {
             slow: SlowPool::default(),
             feed: AsyncMutex::new(head),
             applied: AtomicI64::new(head.seq),
-            serving: AtomicBool::new(false),
+            has_claim: AtomicBool::new(true),
+            is_loaded: AtomicBool::new(false),
             role,
             in_flight: Mutex::default(),
         };
@@ -98,7 +102,6 @@ impl Engine {
             let mut feed = engine.feed.lock().await;
             engine.reload(&mut feed).await?;
         }
-        engine.serving.store(true, Ordering::Release);
         Ok(Arc::new(engine))
     }
 
@@ -130,7 +133,7 @@ impl Engine {
 
     /// Whether decisions may be made: false while the claim on the database is lost.
     pub fn is_serving(&self) -> bool {
-        self.serving.load(Ordering::Acquire)
+        self.has_claim.load(Ordering::Acquire) && self.is_loaded.load(Ordering::Acquire)
     }
 
     /// The number of the newest change that decisions know.
@@ -187,6 +190,7 @@ impl Engine {
         }
         *feed = head;
         self.applied.store(head.seq, Ordering::Release);
+        self.is_loaded.store(true, Ordering::Release);
         Ok(())
     }
 
@@ -197,10 +201,9 @@ impl Engine {
         let head = reader.feed_head().await?.ok_or(Error::internal("the log has no head"))?;
         if head.epoch != feed.epoch || head.seq < feed.seq {
             // Another database has been put in the place of ours: nothing we hold is worth anything.
-            self.serving.store(false, Ordering::Release);
+            self.is_loaded.store(false, Ordering::Release);
             drop(reader);
             self.reload(&mut feed).await?;
-            self.serving.store(true, Ordering::Release);
             return Ok(feed.seq);
         }
         while feed.seq < head.seq {
@@ -223,48 +226,59 @@ impl Engine {
     }
 
     /// Serves until `stop`: holds the claim, follows the log, writes uses down.
-    pub async fn run(self: Arc<Self>, mut claim: keyrack_store::Claim, stop: impl Future<Output = ()>) {
-        let mut poll = tokio::time::interval(POLL);
-        let mut flush = tokio::time::interval(FLUSH);
-        let mut check = tokio::time::interval(CLAIM_CHECK);
-        for timer in [&mut poll, &mut flush, &mut check] {
-            timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        }
-        let mut published = 0;
-        tokio::pin!(stop);
-        loop {
-            tokio::select! {
-                () = &mut stop => break,
-                _ = poll.tick() => match self.catch_up().await {
-                    Ok(seq) if seq != published && claim.publish(seq).await.is_ok() => published = seq,
-                    Ok(_) => {}
-                    Err(error) => tracing::warn!(%error, "cannot follow the log of changes"),
-                },
-                _ = flush.tick() => self.flush_uses().await,
-                _ = check.tick() => if claim.check().await.is_err() {
-                    self.regain(&mut claim).await;
-                    published = 0;
-                },
-            }
+    pub async fn run(self: Arc<Self>, claim: keyrack_store::Claim, stop: impl Future<Output = ()>) {
+        let held = AsyncMutex::new(Held { claim, published: 0 });
+        // Beside each other: following the log waits long for a database that is away, and meanwhile the claim is lost.
+        tokio::select! {
+            () = self.follow(&held, stop) => {}
+            () = self.watch(&held) => {}
         }
         self.flush_uses().await;
     }
 
+    /// Follows the log and writes uses down, until `stop`.
+    async fn follow(&self, held: &AsyncMutex<Held>, stop: impl Future<Output = ()>) {
+        let (mut poll, mut flush) = (every(POLL), every(FLUSH));
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => return,
+                _ = poll.tick() => match self.catch_up().await {
+                    Ok(seq) => held.lock().await.publish(seq).await,
+                    Err(error) => tracing::warn!(%error, "cannot follow the log of changes"),
+                },
+                _ = flush.tick() => self.flush_uses().await,
+            }
+        }
+    }
+
+    /// Looks whether the claim is still held.
+    async fn watch(&self, held: &AsyncMutex<Held>) {
+        let mut check = every(CLAIM_CHECK);
+        loop {
+            check.tick().await;
+            let is_held = held.lock().await.claim.check().await.is_ok();
+            if !is_held {
+                self.regain(held).await;
+            }
+        }
+    }
+
     /// The claim is lost, so another process may serve and change things: decide nothing until it is regained and
     /// everything has been read anew.
-    async fn regain(&self, claim: &mut keyrack_store::Claim) {
-        self.serving.store(false, Ordering::Release);
-        tracing::error!("the claim on the database is lost; answering 503 until it is back");
-        if let Ok(new) = self.store.claim().await {
-            let mut feed = self.feed.lock().await;
-            match self.reload(&mut feed).await {
-                Ok(()) => {
-                    *claim = new;
-                    self.serving.store(true, Ordering::Release);
-                    tracing::info!("the claim on the database is regained");
-                }
-                Err(error) => tracing::warn!(%error, "cannot load the keys"),
+    async fn regain(&self, held: &AsyncMutex<Held>) {
+        if self.has_claim.swap(false, Ordering::AcqRel) {
+            tracing::error!("the claim on the database is lost; answering 503 until it is back");
+        }
+        let Ok(claim) = self.store.claim().await else { return };
+        let mut feed = self.feed.lock().await;
+        match self.reload(&mut feed).await {
+            Ok(()) => {
+                *held.lock().await = Held { claim, published: 0 };
+                self.has_claim.store(true, Ordering::Release);
+                tracing::info!("the claim on the database is regained");
             }
+            Err(error) => tracing::warn!(%error, "cannot load the keys"),
         }
     }
 
@@ -399,6 +413,26 @@ impl Engine {
         }
         Ok(Some(InFlight { engine: self, mark }))
     }
+}
+
+/// A claim, and what has been published under it.
+struct Held {
+    claim: keyrack_store::Claim,
+    published: i64,
+}
+
+impl Held {
+    async fn publish(&mut self, seq: i64) {
+        if seq != self.published && self.claim.publish(seq).await.is_ok() {
+            self.published = seq;
+        }
+    }
+}
+
+fn every(period: Duration) -> tokio::time::Interval {
+    let mut timer = tokio::time::interval(period);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    timer
 }
 
 /// An idempotency key that is being worked on, until dropped.
