@@ -146,7 +146,8 @@ impl Store {
                 Ok(Claim::Sqlite(file))
             }
             Pools::Postgres(_, options) => {
-                let mut connection = options.connect().await?;
+                let connecting = tokio::time::timeout(PATIENCE, options.connect()).await;
+                let mut connection = connecting.map_err(|_| sqlx::Error::PoolTimedOut)??;
                 if !sqlx::query(dialect::POSTGRES_CLAIM)
                     .bind(dialect::CLAIM_LOCK)
                     .fetch_one(&mut connection)
@@ -242,7 +243,9 @@ impl Claim {
                 file.write_all_at(text.as_bytes(), 0).map_err(|e| StoreError::File("the lock file".to_owned(), e))
             }
             Self::Postgres(connection) => {
-                sqlx::query(dialect::POSTGRES_PUBLISH).bind(seq.to_string()).execute(&mut **connection).await?;
+                let publish = sqlx::query(dialect::POSTGRES_PUBLISH).bind(seq.to_string());
+                let publish = tokio::time::timeout(CLAIM_PATIENCE, publish.execute(&mut **connection)).await;
+                publish.map_err(|_| sqlx::Error::PoolTimedOut)??;
                 Ok(())
             }
         }
