@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use keyrack_core::status::{KeyState, KeyStatus, Switch};
 use keyrack_core::{Environment, GroupId, IpAllowlist, KeyId, OrganizationId, ScopeSet, UserId, WorkspaceId};
 
-use crate::driver::{FromRow, Row, args};
+use crate::driver::{Arg, FromRow, Row, args};
 use crate::groups::{parse_scopes, scopes_text};
 use crate::{Reader, Result, StoreError, Writer, statements};
 
@@ -136,14 +136,24 @@ pub struct KeyFilter {
     pub after: Option<KeyPosition>,
 }
 
+/// When any secret of a key last let somebody in.
+macro_rules! last_use {
+    () => {
+        "(SELECT MAX(u.last_used_at) FROM key_use u WHERE u.key_id = k.id)"
+    };
+}
+
 /// A key with its newest secret.
 macro_rules! select_key {
     () => {
-        "SELECT k.id, k.organization_id, k.group_id, k.workspace_id, k.name, k.description, k.environment, k.scopes, \
-         k.switch, k.expires_at, k.ip_allowlist, k.metadata, k.imported, k.created_at, k.created_by, k.updated_at, \
-         k.revoked_at, k.revoke_reason, k.last_used_at, s.display_prefix, s.last4 \
-         FROM api_key k JOIN key_secret s ON s.key_id = k.id \
-         AND s.version = (SELECT MAX(version) FROM key_secret WHERE key_id = k.id) "
+        concat!(
+            "SELECT k.id, k.organization_id, k.group_id, k.workspace_id, k.name, k.description, k.environment, k.scopes, \
+             k.switch, k.expires_at, k.ip_allowlist, k.metadata, k.imported, k.created_at, k.created_by, k.updated_at, \
+             k.revoked_at, k.revoke_reason, s.display_prefix, s.last4, ",
+            last_use!(),
+            " AS last_used_at FROM api_key k JOIN key_secret s ON s.key_id = k.id \
+             AND s.version = (SELECT MAX(version) FROM key_secret WHERE key_id = k.id) "
+        )
     };
 }
 
@@ -151,19 +161,34 @@ macro_rules! select_key {
 /// A placeholder first stands where its type shows: of `$2 IS NULL` alone PostgreSQL cannot tell it.
 macro_rules! filter_keys {
     () => {
-        "WHERE k.organization_id = $1 AND (k.group_id = $2 OR $2 IS NULL) AND (k.workspace_id = $3 OR $3 IS NULL) \
-         AND ($4 = CASE WHEN k.switch <> 'revoked' AND k.expires_at <= $5 THEN 'expired' ELSE k.switch END OR $4 IS NULL) \
-         AND (k.name_folded LIKE $6 ESCAPE '!' OR $6 IS NULL) \
-         AND ((k.created_at < $7 AND COALESCE(k.last_used_at, 0) < $7) OR $7 IS NULL) "
+        concat!(
+            "WHERE k.organization_id = $1 AND (k.group_id = $2 OR $2 IS NULL) \
+             AND (k.workspace_id = $3 OR $3 IS NULL) AND ($4 = CASE WHEN k.switch <> 'revoked' AND k.expires_at <= $5 \
+             THEN 'expired' ELSE k.switch END OR $4 IS NULL) AND (k.name_folded LIKE $6 ESCAPE '!' OR $6 IS NULL) \
+             AND ((k.created_at < $7 AND COALESCE(",
+            last_use!(),
+            ", 0) < $7) OR $7 IS NULL) "
+        )
     };
 }
+
+/// What a use that is known already becomes.
+macro_rules! keep_latest {
+    () => {
+        "ON CONFLICT (key_id, version) DO UPDATE SET last_used_at = excluded.last_used_at \
+         WHERE excluded.last_used_at > key_use.last_used_at"
+    };
+}
+
+/// How many uses [`NOTE_USES`] writes down: each statement has a price of its own.
+const USES_AT_ONCE: usize = 16;
 
 statements! {
     FIND = concat!(select_key!(), "WHERE k.organization_id = $1 AND k.id = $2");
     FIND_ANYWHERE = concat!(select_key!(), "WHERE k.id = $1");
     LIST_BY_CREATION = concat!(select_key!(), filter_keys!(), "AND (k.id < $8 OR $8 IS NULL) ORDER BY k.id DESC LIMIT $9");
-    LIST_BY_USE = concat!(select_key!(), filter_keys!(), "AND (COALESCE(k.last_used_at, 0) > $8 \
-        OR (COALESCE(k.last_used_at, 0) = $8 AND k.id > $9) OR $8 IS NULL) ORDER BY COALESCE(k.last_used_at, 0), k.id LIMIT $10");
+    LIST_BY_USE = concat!(select_key!(), filter_keys!(), "AND (COALESCE(", last_use!(), ", 0) > $8 OR (COALESCE(",
+        last_use!(), ", 0) = $8 AND k.id > $9) OR $8 IS NULL) ORDER BY COALESCE(", last_use!(), ", 0), k.id LIMIT $10");
     LIST_LIVE_OF_GROUP = concat!(select_key!(), "WHERE k.organization_id = $1 AND k.group_id = $2 \
         AND k.switch <> 'revoked' AND (k.expires_at IS NULL OR k.expires_at > $3) ORDER BY k.id LIMIT $4");
     LIST_LIVE_OF_WORKSPACE = concat!(select_key!(), "WHERE k.organization_id = $1 AND k.workspace_id = $2 \
@@ -184,14 +209,18 @@ statements! {
     INSERT_SECRET = "INSERT INTO key_secret (key_id, version, pepper_id, digest, slow_hash, display_prefix, last4, \
         created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     END_SECRET = "UPDATE key_secret SET expires_at = $3 WHERE key_id = $1 AND version = $2";
-    LIST_SECRETS = "SELECT version, display_prefix, last4, created_at, expires_at, last_used_at FROM key_secret \
-        WHERE key_id = $1 ORDER BY version";
+    LIST_SECRETS = "SELECT s.version, s.display_prefix, s.last4, s.created_at, s.expires_at, u.last_used_at \
+        FROM key_secret s LEFT JOIN key_use u ON u.key_id = s.key_id AND u.version = s.version \
+        WHERE s.key_id = $1 ORDER BY s.version";
+    DELETE_USES = "DELETE FROM key_use WHERE key_id = $1";
     // Digests that begin alike are taken for equal: a slow one is known by its first 8 bytes only.
     KNOWN = "SELECT COUNT(*) AS value FROM key_secret WHERE digest >= $1 AND digest <= $2";
     BURIED = "SELECT COUNT(*) AS value FROM tombstone WHERE digest >= $1 AND digest <= $2";
-    TOUCH_KEY = "UPDATE api_key SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)";
-    TOUCH_SECRET = "UPDATE key_secret SET last_used_at = $3 WHERE key_id = $1 AND version = $2 \
-        AND (last_used_at IS NULL OR last_used_at < $3)";
+    NOTE_USE = concat!("INSERT INTO key_use (key_id, version, last_used_at) VALUES ($1, $2, $3) ", keep_latest!());
+    NOTE_USES = concat!("INSERT INTO key_use (key_id, version, last_used_at) VALUES \
+        ($1, $2, $3), ($4, $5, $6), ($7, $8, $9), ($10, $11, $12), ($13, $14, $15), ($16, $17, $18), \
+        ($19, $20, $21), ($22, $23, $24), ($25, $26, $27), ($28, $29, $30), ($31, $32, $33), ($34, $35, $36), \
+        ($37, $38, $39), ($40, $41, $42), ($43, $44, $45), ($46, $47, $48) ", keep_latest!());
 }
 
 impl FromRow for ApiKey {
@@ -387,6 +416,7 @@ impl Writer {
     pub async fn delete_key(&mut self, organization: OrganizationId, id: KeyId, now: Timestamp) -> Result<()> {
         self.tx.execute(BURY, args![id, now]).await?;
         self.tx.execute(DELETE_SECRETS, args![id]).await?;
+        self.tx.execute(DELETE_USES, args![id]).await?;
         self.tx.execute_one(DELETE, args![organization, id]).await
     }
 
@@ -410,12 +440,24 @@ impl Writer {
         self.tx.execute_one(END_SECRET, args![key, version, at]).await
     }
 
-    /// Notes when secrets last let somebody in, and commits. This is bookkeeping, no change: it has no event.
+    /// Notes when secrets last let somebody in, and commits. This is bookkeeping, no change: it has no event. Each secret may
+    /// be named once.
     pub async fn commit_uses(mut self, uses: &[(KeyId, i64, Timestamp)]) -> Result<()> {
-        for (key, version, at) in uses {
-            self.tx.execute(TOUCH_KEY, args![*key, *at]).await?;
-            self.tx.execute(TOUCH_SECRET, args![*key, *version, *at]).await?;
+        // In one order everywhere, so that two writers cannot wait for each other.
+        let mut uses = uses.to_vec();
+        uses.sort_unstable();
+        let (batches, rest) = uses.as_chunks::<USES_AT_ONCE>();
+        for batch in batches {
+            let args: Vec<Arg> = batch.iter().flat_map(note).collect();
+            self.tx.execute(NOTE_USES, &args).await?;
+        }
+        for one in rest {
+            self.tx.execute(NOTE_USE, &note(one)).await?;
         }
         self.reader.tx.commit().await
     }
+}
+
+fn note((key, version, at): &(KeyId, i64, Timestamp)) -> [Arg; 3] {
+    [Arg::from(*key), Arg::from(*version), Arg::from(*at)]
 }

@@ -69,6 +69,7 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(PATIENCE)
+            .row_buffer_size(1024)
             .disable_statement_logging();
         let writer = sqlite_pool(1).connect_with(options.clone()).await?;
         let readers = sqlite_pool(SQLITE_READERS).connect_with(options.pragma("query_only", "ON")).await?;

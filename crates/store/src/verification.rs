@@ -3,10 +3,11 @@
 use jiff::Timestamp;
 use keyrack_core::format::Environment;
 use keyrack_core::status::Switch;
-use keyrack_core::{GroupId, KeyId, OrganizationId, WorkspaceId};
+use keyrack_core::{GroupId, KeyId, OrganizationId, WorkspaceId, from_micros};
+use uuid::Uuid;
 
 use crate::driver::{FromRow, Row, args};
-use crate::{Reader, Result, statements};
+use crate::{Reader, Result, StoreError, statements};
 
 /// A secret with all of its key that a decision needs. Lists are left as text, since most keys share theirs with others.
 #[derive(Clone, Debug)]
@@ -59,24 +60,28 @@ statements! {
 
 impl FromRow for VerificationRow {
     fn from_row(row: &Row) -> Result<Self> {
+        let word =
+            |place, column| -> Result<(String, StoreError)> { Ok((row.at(place)?, StoreError::Corrupt { column })) };
+        let (environment, no_environment) = word(10, "environment")?;
+        let (switch, no_switch) = word(11, "switch")?;
         Ok(Self {
-            digest: row.get("digest")?,
-            pepper_id: row.get("pepper_id")?,
-            slow_hash: row.get("slow_hash")?,
-            version: row.get("version")?,
-            secret_expires_at: row.get("secret_expires_at")?,
-            key: row.get("id")?,
-            name: row.get("name")?,
-            organization: row.get("organization_id")?,
-            group: row.get("group_id")?,
-            workspace: row.get("workspace_id")?,
-            environment: row.parse("environment", Environment::parse)?,
-            switch: row.parse("switch", Switch::parse)?,
-            expires_at: row.get("expires_at")?,
-            scopes: row.get("scopes")?,
-            ip_allowlist: row.get("ip_allowlist")?,
-            metadata: row.get("metadata")?,
-            imported: row.get("imported")?,
+            digest: row.at(0)?,
+            pepper_id: row.at(1)?,
+            slow_hash: row.at(2)?,
+            version: row.at(3)?,
+            secret_expires_at: row.at::<Option<i64>>(4)?.map(from_micros),
+            key: KeyId(row.at(5)?),
+            name: row.at(6)?,
+            organization: OrganizationId(row.at(7)?),
+            group: GroupId(row.at(8)?),
+            workspace: row.at::<Option<Uuid>>(9)?.map(WorkspaceId),
+            environment: Environment::parse(&environment).ok_or(no_environment)?,
+            switch: Switch::parse(&switch).ok_or(no_switch)?,
+            expires_at: row.at::<Option<i64>>(12)?.map(from_micros),
+            scopes: row.at(13)?,
+            ip_allowlist: row.at(14)?,
+            metadata: row.at(15)?,
+            imported: row.at(16)?,
         })
     }
 }

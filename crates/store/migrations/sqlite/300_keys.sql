@@ -33,13 +33,11 @@ CREATE TABLE api_key (
     created_by BLOB,
     updated_at INTEGER NOT NULL,
     revoked_at INTEGER,
-    revoke_reason TEXT,
-    last_used_at INTEGER
+    revoke_reason TEXT
 ) STRICT;
 -- A name is taken by the one key of the group that could still be used.
 CREATE UNIQUE INDEX api_key_name ON api_key (group_id, name) WHERE switch <> 'revoked';
 CREATE INDEX api_key_organization ON api_key (organization_id, id);
-CREATE INDEX api_key_organization_used ON api_key (organization_id, last_used_at, id);
 CREATE INDEX api_key_workspace ON api_key (workspace_id);
 CREATE INDEX api_key_created_by ON api_key (created_by);
 
@@ -54,7 +52,6 @@ CREATE TABLE key_secret (
     last4 TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     expires_at INTEGER,
-    last_used_at INTEGER,
     PRIMARY KEY (key_id, version)
 ) STRICT;
 CREATE UNIQUE INDEX key_secret_digest ON key_secret (digest);
@@ -69,3 +66,12 @@ CREATE TABLE tombstone (
     deleted_at INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX tombstone_key ON tombstone (key_id);
+
+-- When a secret last let somebody in. Apart from the keys: what is written all the time must not be able to harm them. It names
+-- no key by a foreign key, since a use may be written down just after its key is deleted.
+CREATE TABLE key_use (
+    key_id BLOB NOT NULL,
+    version INTEGER NOT NULL,
+    last_used_at INTEGER NOT NULL,
+    PRIMARY KEY (key_id, version)
+) STRICT, WITHOUT ROWID;
