@@ -19,25 +19,30 @@ use crate::{Error, Result, settings};
 /// The setting that tells which peppers the database was made with.
 const PEPPERS: &str = "pepper_fingerprints";
 
-/// Gives a new database its epoch and checks the peppers against an old one.
+/// Gives a new database its epoch, checks the peppers against an old one and notes those that are new.
 pub(crate) async fn begin(store: &Store, now: Timestamp, random: &dyn Random, peppers: &[Pepper]) -> Result<FeedHead> {
     let mut reader = store.read().await?;
-    if let Some(head) = reader.feed_head().await? {
-        let known = reader.find_setting(INSTANCE, PEPPERS).await?.unwrap_or_default();
-        drop(reader);
-        check_peppers(&known, peppers)?;
+    let head = reader.feed_head().await?;
+    let known = reader.find_setting(INSTANCE, PEPPERS).await?.unwrap_or_default();
+    drop(reader);
+    check_peppers(&known, peppers)?;
+    if let Some(head) = head
+        && peppers.iter().all(|pepper| known.get(pepper.id().to_string()).is_some())
+    {
         return Ok(head);
     }
-    drop(reader);
+    // Looked at again under the lock: another process may be starting too, with another pepper.
     let mut writer = store.write(&[INSTANCE]).await?;
+    let known = writer.find_setting(INSTANCE, PEPPERS).await?.unwrap_or_default();
+    check_peppers(&known, peppers)?;
+    let mut known = known.as_object().cloned().unwrap_or_default();
+    known.extend(peppers.iter().map(|p| (p.id().to_string(), p.fingerprint().into())));
+    let kind = if writer.feed_head().await?.is_some() { "instance.pepper_added" } else { "instance.created" };
     let random_bits: [u8; 16] = random.bytes()?;
-    let epoch = uuid::Builder::from_random_bytes(random_bits).into_uuid();
-    writer.begin_epoch(epoch).await?;
-    let fingerprints: serde_json::Map<_, _> =
-        peppers.iter().map(|p| (p.id().to_string(), p.fingerprint().into())).collect();
-    writer.put_setting(INSTANCE, PEPPERS, &fingerprints.into(), now).await?;
-    let seq = writer.commit(instance_event("instance.created", now, random.bytes()?), Vec::new()).await?;
-    Ok(FeedHead { seq, epoch })
+    writer.begin_epoch(uuid::Builder::from_random_bytes(random_bits).into_uuid()).await?;
+    writer.put_setting(INSTANCE, PEPPERS, &known.into(), now).await?;
+    writer.commit(instance_event(kind, now, random.bytes()?), Vec::new()).await?;
+    store.read().await?.feed_head().await?.ok_or(Error::internal("the log has no head"))
 }
 
 fn check_peppers(known: &serde_json::Value, peppers: &[Pepper]) -> Result<()> {
