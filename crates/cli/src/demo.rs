@@ -45,8 +45,7 @@ struct Seeded {
 }
 
 async fn seed(engine: &Engine, upstream: &str) -> anyhow::Result<Seeded> {
-    let random: [u8; 16] = *engine.fresh_uuid().as_bytes();
-    let owner_password = data_encoding::BASE32_NOPAD.encode(&random);
+    let owner_password = data_encoding::BASE32_NOPAD.encode(&engine.random_bits()?);
     let owner_email = "ada@acme.example".to_owned();
     let new = NewInstance { slug: "acme".to_owned(), name: Some("Acme".to_owned()), owner_email, owner_password };
     let made = engine.initialize(new).await?.context("the demo's database is not empty")?;

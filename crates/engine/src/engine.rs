@@ -110,10 +110,9 @@ impl Engine {
         self.clock.now()
     }
 
-    /// A fresh id, for requests.
-    pub fn fresh_uuid(&self) -> Uuid {
-        // Without randomness the id is no secret anyway: it only names the request in the logs.
-        keyrack_core::id::uuid_v7(self.now(), self.random_id().unwrap_or_default())
+    /// 80 random bits, for ids.
+    pub fn random_bits(&self) -> Result<[u8; 10]> {
+        self.random_id()
     }
 
     /// A person by id.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use arc_swap::Guard as Guarded;
 use jiff::Timestamp;
 use keyrack_core::carrier::Carried;
 use keyrack_core::decide::{Caller, KeyFacts, Place, Request, SessionFacts};
@@ -58,7 +59,7 @@ pub struct KnownKey {
     /// The key.
     pub record: Found,
     /// Its organization.
-    pub tenant: Arc<Tenant>,
+    pub tenant: Guarded<Arc<Tenant>>,
 }
 
 impl KnownKey {
@@ -149,7 +150,7 @@ impl Engine {
                     }
                 }
             };
-            let tenant = record.profile.tenant.load_full();
+            let tenant = record.profile.tenant.load();
             return Ok(Some(KnownKey { record, tenant }));
         }
         Ok(None)

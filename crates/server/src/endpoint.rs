@@ -95,7 +95,8 @@ impl Endpoints {
             }
         }
         let guard = needs.guard().map(std::sync::Arc::new);
-        let methods = methods.layer(from_fn_with_state((self.app.clone(), guard, needs), caller::enter));
+        // Not around the answer to other methods: what a path takes is no secret, and one path has several guards.
+        let methods = methods.route_layer(from_fn_with_state((self.app.clone(), guard, needs), caller::enter));
         Self { router: self.router.routes((schemas, paths, methods)), ..self }
     }
 

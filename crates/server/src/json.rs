@@ -9,6 +9,7 @@ use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::error::ApiError;
 
@@ -20,7 +21,7 @@ pub(crate) const MAX_IMPORT_BODY: usize = 8 * 1024 * 1024;
 /// A JSON body: read strictly, written plainly.
 pub(crate) struct Json<T>(pub T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+impl<T: DeserializeOwned + Serialize, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
@@ -44,7 +45,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
 /// A JSON body that may be left out.
 pub(crate) struct OptionalJson<T>(pub T);
 
-impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJson<T> {
+impl<T: DeserializeOwned + Serialize + Default, S: Send + Sync> FromRequest<S> for OptionalJson<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
@@ -61,7 +62,7 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJ
 /// A JSON body of up to [`MAX_IMPORT_BODY`].
 pub(crate) struct LargeJson<T>(pub T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for LargeJson<T> {
+impl<T: DeserializeOwned + Serialize, S: Send + Sync> FromRequest<S> for LargeJson<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
@@ -111,7 +112,7 @@ pub(crate) async fn read_body(request: Request, limit: usize) -> Result<Bytes, A
 }
 
 /// Reads JSON and names the field that cannot be read.
-pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+pub(crate) fn parse<T: DeserializeOwned + Serialize>(body: &[u8]) -> Result<T, ApiError> {
     let mut reader = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
@@ -119,7 +120,35 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
         ApiError::field(path, plainly(error.inner()))
     })?;
     reader.end().map_err(|_| ApiError::field("body", "goes on after its JSON value"))?;
+    if body.contains(&b'[') {
+        refuse_positional(body, &value)?;
+    }
     Ok(value)
+}
+
+/// Where an object belongs, serde also takes an array of its fields in their order. Nobody promised that order, so what was
+/// read as an object must have been sent as one.
+fn refuse_positional(body: &[u8], read: &impl Serialize) -> Result<(), ApiError> {
+    let sent: Value = serde_json::from_slice(body).map_err(|_| ApiError::internal())?;
+    let read = serde_json::to_value(read).map_err(|_| ApiError::internal())?;
+    let Some(path) = positional(&sent, &read) else { return Ok(()) };
+    let path = if path.is_empty() { "body" } else { path.trim_start_matches('.') };
+    Err(ApiError::field(path, "must be an object, not an array"))
+}
+
+/// Where an array was read as an object.
+fn positional(sent: &Value, read: &Value) -> Option<String> {
+    match (sent, read) {
+        (Value::Array(_), Value::Object(_)) => Some(String::new()),
+        (Value::Array(sent), Value::Array(read)) => {
+            let mut each = sent.iter().zip(read).enumerate();
+            each.find_map(|(at, (sent, read))| Some(format!("[{at}]{}", positional(sent, read)?)))
+        }
+        (Value::Object(sent), Value::Object(read)) => {
+            sent.iter().find_map(|(name, sent)| Some(format!(".{name}{}", positional(sent, read.get(name)?)?)))
+        }
+        _ => None,
+    }
 }
 
 /// What serde says, without the position in the text, which the path replaces.

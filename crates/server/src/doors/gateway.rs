@@ -41,7 +41,7 @@ pub async fn handle(app: &App, request: Request<Body>) -> Response {
 
 async fn forward(app: &App, request: Request<Body>, id: &RequestId) -> Result<Response, ApiError> {
     let (mut request, body) = request.into_parts();
-    let host = host(&request)?;
+    let host = host(&request.headers, &request.uri)?.ok_or_else(one_host)?.host().to_ascii_lowercase();
     let uri = request.uri.clone();
     let found = app.engine.find_route(&host, uri.path(), request.method.as_str()).ok_or_else(ApiError::not_found)?;
     if request.headers.get("service-worker").is_some() {
@@ -77,17 +77,24 @@ async fn forward(app: &App, request: Request<Body>, id: &RequestId) -> Result<Re
     }
 }
 
-/// The host a request is for. Two of them, or none at all, is a request that two parsers could read differently.
-fn host(request: &Parts) -> Result<String, ApiError> {
-    let mut values = request.headers.get_all(HOST).iter();
-    let value = match (values.next(), values.next()) {
-        (Some(one), None) => one.to_str().ok(),
-        (None, None) => request.uri.authority().map(Authority::as_str),
-        _ => None,
-    };
-    let authority = value.and_then(|text| text.parse::<Authority>().ok());
-    let authority = authority.ok_or_else(|| ApiError::bad_request("a request names one host"))?;
-    Ok(authority.host().to_ascii_lowercase())
+/// The host a request is for, if it names one. Two of them, or one that is none, is a request that two parsers could read
+/// differently.
+pub(crate) fn host(headers: &HeaderMap, uri: &Uri) -> Result<Option<Authority>, ApiError> {
+    let mut values = headers.get_all(HOST).iter();
+    let (first, second) = (values.next(), values.next());
+    let header = first.map(|value| Authority::try_from(value.as_bytes())).transpose().map_err(|_| one_host())?;
+    // An absolute address has a host of its own: the same one.
+    let differs = header.as_ref().zip(uri.authority()).is_some_and(|(header, address)| header != address);
+    let host = header.or_else(|| uri.authority().cloned());
+    if second.is_some() || differs || host.as_ref().is_some_and(|host| host.as_str().contains('@')) {
+        return Err(one_host());
+    }
+    Ok(host)
+}
+
+/// 400 for a request that names two hosts, or none.
+pub(crate) fn one_host() -> ApiError {
+    ApiError::bad_request("a request names one host")
 }
 
 type Decided = (Verdict, Option<keyrack_engine::Person>, bool);
