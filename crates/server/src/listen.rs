@@ -1,21 +1,28 @@
 //! The listener: connections in, answers out.
 //!
-//! Reserved paths go to the router, every other path to the gateway; a path that is not canonical goes nowhere.
+//! Reserved paths go to the router, every other path to the gateway; a request that two parsers could read differently goes
+//! nowhere.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
 use axum::response::IntoResponse as _;
-use http::{Request, Response};
+use bytes::Bytes;
+use http::{Request, Response, Version};
+use http_body::Frame;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Sleep, sleep};
 use tower::ServiceExt as _;
 
 use crate::app::App;
@@ -28,6 +35,8 @@ pub type Body = axum::body::Body;
 
 /// How long the head of a request may take.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// How long a body may be silent between two parts of it.
+const BODY_PART_WITHIN: Duration = Duration::from_secs(20);
 /// How long requests in flight may take once the server is to stop.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// The most connections at once; more wait to be accepted.
@@ -50,19 +59,32 @@ impl Front {
 
     /// Answers one request.
     pub async fn answer(&self, request: Request<Body>) -> Response<Body> {
-        let path = request.uri().path();
-        if let Err(refusal) = keyrack_core::path::check(path.as_bytes()) {
-            let refusal = ApiError::new(http::StatusCode::BAD_REQUEST, "non_canonical_path", refusal.to_string());
+        if let Err(refusal) = check(&request) {
             let mut response = ().into_response();
             let wants_problem = error::wants_problem(request.headers());
             error::write(&mut response, &refusal, &self.app.request_id(), wants_problem);
             return response;
         }
-        if is_reserved(path) {
+        if is_reserved(request.uri().path()) {
             let answered: Result<_, Infallible> = self.router.clone().oneshot(request).await;
             return answered.unwrap_or_else(|never| match never {});
         }
         gateway::handle(&self.app, request).await
+    }
+}
+
+/// Refuses what two parsers could read differently. The gateway looks at the host itself.
+fn check(request: &Request<Body>) -> Result<(), ApiError> {
+    let path = request.uri().path();
+    keyrack_core::path::check(path.as_bytes())
+        .map_err(|refusal| ApiError::new(http::StatusCode::BAD_REQUEST, "non_canonical_path", refusal.to_string()))?;
+    if !is_reserved(path) {
+        return Ok(());
+    }
+    match gateway::host(request.headers(), request.uri())? {
+        // Before 1.1 a request need not name its host.
+        None if request.version() > Version::HTTP_10 => Err(gateway::one_host()),
+        _ => Ok(()),
     }
 }
 
@@ -94,10 +116,13 @@ pub async fn serve(listener: TcpListener, front: Front, stop: impl Future<Output
         };
         let Some((stream, peer, slot)) = accepted else { continue };
         let front = front.clone();
-        let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let begun = Arc::new(Notify::new());
+        let begins = begun.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            begins.notify_one();
             let front = front.clone();
             async move {
-                let mut request = request.map(Body::new);
+                let mut request = request.map(|body| Body::new(Impatient { body, silence: None }));
                 request.extensions_mut().insert(Peer(Some(peer.ip())));
                 Ok::<_, Infallible>(front.answer(request).await)
             }
@@ -105,14 +130,52 @@ pub async fn serve(listener: TcpListener, front: Front, stop: impl Future<Output
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            // Whatever ends a connection is the caller's matter; requests have been answered or not.
-            let _ = connection.await;
+            tokio::pin!(connection);
+            tokio::select! {
+                _ = &mut connection => {}
+                // Whatever ends a connection is the caller's matter; requests have been answered or not.
+                () = begun.notified() => drop(connection.await),
+                // Until it is known which HTTP is spoken, nobody else looks at the time.
+                () = sleep(HEAD_WITHIN) => {}
+            }
             drop(slot);
         });
     }
     drop(listener);
     if tokio::time::timeout(DRAIN_WITHIN, graceful.shutdown()).await.is_err() {
         tracing::warn!("some requests were not finished in time");
+    }
+}
+
+/// A body that fails when nothing more of it arrives: who sends half a request and waits does not keep us waiting.
+struct Impatient {
+    body: Incoming,
+    silence: Option<Pin<Box<Sleep>>>,
+}
+
+impl http_body::Body for Impatient {
+    type Data = Bytes;
+    type Error = axum::BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+            self.silence = None;
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(BODY_PART_WITHIN)));
+        ready!(silence.as_mut().poll(context));
+        Poll::Ready(Some(Err("the body goes on too slowly".into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -141,7 +204,7 @@ async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<Accept
         Err(error) => {
             // Out of file descriptors, most likely: wait for some to come free instead of spinning.
             tracing::warn!(%error, "a connection could not be accepted");
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            sleep(Duration::from_millis(50)).await;
             None
         }
     }
