@@ -108,10 +108,8 @@ impl Endpoints {
 
 /// Adds to an operation what follows from its needs, and gives every error its body.
 fn document(operation: &mut utoipa::openapi::path::Operation, needs: Needs) {
-    let mut extensions = ExtensionsBuilder::new().add("x-keyrack-needs", needs.describe());
-    if let Some(scope) = needs.scope() {
-        extensions = extensions.add("x-keyrack-scope", scope.to_string());
-    }
+    // One extension only: several would stand in another order each time.
+    let extensions = ExtensionsBuilder::new().add("x-keyrack-needs", needs.describe());
     operation.extensions.get_or_insert_default().merge(extensions.build());
     let has_body = operation.request_body.is_some();
     let responses = &mut operation.responses.responses;
@@ -138,7 +136,8 @@ fn document(operation: &mut utoipa::openapi::path::Operation, needs: Needs) {
             describe_error(response);
         }
     }
-    let requirement = |name: &str| SecurityRequirement::new::<_, [&str; 0], &str>(name, []);
+    let scope = needs.scope().map(|scope| scope.to_string());
+    let requirement = |name: &str| SecurityRequirement::new(name, scope.clone());
     operation.security = Some(match needs {
         Needs::Nothing => vec![SecurityRequirement::default()],
         Needs::Session => vec![requirement("session")],

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Environment, KeyStatus, Level, Role, present};
+use super::{Environment, KeyStatus, Level, Role, given, present};
 
 /// An API key. Its text is never part of it.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -129,19 +129,24 @@ pub struct CreatedKey {
 #[serde(deny_unknown_fields)]
 pub struct UpdateKey {
     /// A new name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub name: Option<String>,
     /// A new description.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub description: Option<String>,
     /// New scopes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub scopes: Option<Vec<String>>,
     /// A level instead of scopes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub level: Option<Level>,
     /// Switch it on or off.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub enabled: Option<bool>,
     /// A new expiry; null for none.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]

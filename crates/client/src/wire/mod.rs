@@ -160,6 +160,15 @@ words! {
     }
 }
 
+/// Takes no null: for a field of a change that can be left out (keep) but holds nothing that null could clear.
+pub(crate) fn given<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
 /// Tells an absent field (keep) from null (clear): use with `#[serde(default, deserialize_with = "present")]`.
 pub(crate) fn present<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
 where
