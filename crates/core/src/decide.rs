@@ -20,6 +20,8 @@ pub enum Place {
     In(WorkspaceId),
     /// In the organization, in no workspace.
     Nowhere,
+    /// In a workspace that is none of the door's organization: nobody is known there.
+    Elsewhere,
     /// Workspaces do not matter: session, tokens, giving oneself up, and management, which shows each key its own rows.
     Anywhere,
     /// The question did not say (the verify API).
@@ -231,7 +233,7 @@ fn check(guard: &Guard, caller: Caller<'_>, request: &Request<'_>, now: Timestam
             if !guard.sessions {
                 return Err(Reason::NotFound);
             }
-            let role = member(guard, &session)?;
+            let role = member(guard, &session, request.place)?;
             allowed(guard, role, &role.scopes(), request.method)?;
             Ok(Grant::Session(role))
         }
@@ -256,6 +258,7 @@ fn accepted_here(guard: &Guard, key: &KeyFacts<'_>, place: Place) -> Result<(), 
         _ => {}
     }
     match (key.workspace, place) {
+        (_, Place::Elsewhere) => return Err(Reason::WrongWorkspace),
         (None, _) | (_, Place::Anywhere) => {}
         (Some(bound), Place::In(workspace)) if bound == workspace => {}
         (Some(_), Place::Unstated) => return Err(Reason::WorkspaceRequired),
@@ -276,7 +279,7 @@ fn from_allowed_address(key: &KeyFacts<'_>, address: Option<IpAddr>) -> Result<(
     }
 }
 
-fn member(guard: &Guard, session: &SessionFacts) -> Result<Role, Reason> {
+fn member(guard: &Guard, session: &SessionFacts, place: Place) -> Result<Role, Reason> {
     if session.organization_state != OrganizationState::Active {
         return Err(Reason::OrganizationInactive);
     }
@@ -284,6 +287,9 @@ fn member(guard: &Guard, session: &SessionFacts) -> Result<Role, Reason> {
         return Err(Reason::WrongOrganization);
     }
     let role = session.role.ok_or(Reason::WrongOrganization)?;
+    if place == Place::Elsewhere {
+        return Err(Reason::WrongWorkspace);
+    }
     // A member counts as in every group, so any set will do but the one that deletions emptied.
     if guard.admitted.as_ref().is_some_and(Admitted::is_empty) { Err(Reason::WrongGroup) } else { Ok(role) }
 }

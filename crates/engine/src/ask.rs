@@ -57,20 +57,11 @@ impl Engine {
             ..Guard::new(if any { Audience::Any } else { Audience::Own(ctx.organization) })
         };
         let place = match question.workspace {
-            None => Some(Place::Unstated),
-            Some(name) => key.tenant.workspace(name).map(|w| Place::In(w.id)),
+            None => Place::Unstated,
+            Some(name) => key.tenant.workspace(name).map_or(Place::Elsewhere, |w| Place::In(w.id)),
         };
-        let request = Request {
-            method: question.method.unwrap_or("GET"),
-            address,
-            // An unknown workspace is no key's.
-            place: place.unwrap_or(Place::Unstated),
-        };
-        let mut decision = decide(&guard, Caller::Key(key.facts()), &request, now);
-        let is_elsewhere = matches!(decision, Decision::Grant(_) | Decision::Deny(Reason::WorkspaceRequired));
-        if place.is_none() && is_elsewhere {
-            decision = Decision::Deny(Reason::WrongWorkspace);
-        }
+        let request = Request { method: question.method.unwrap_or("GET"), address, place };
+        let decision = decide(&guard, Caller::Key(key.facts()), &request, now);
         if matches!(decision, Decision::Grant(Grant::Key(_))) {
             self.meter.note(key.record.key, i64::from(key.record.version), now);
         }

@@ -80,7 +80,7 @@ struct Row {
 type Rule = (Reason, fn(&Row) -> bool);
 
 /// The rules in their order. The first that applies gives the reason.
-const RULES: [Rule; 15] = [
+const RULES: [Rule; 16] = [
     // Alive: the key active and not expired (nor its secret), the organization active.
     (Revoked, |row| row.switch == Switch::Revoked),
     (Expired, |row| row.expired),
@@ -92,6 +92,7 @@ const RULES: [Rule; 15] = [
     (WrongGroup, |row| row.audience == Audience::Access && !row.in_access_group),
     (WorkspaceRequired, |row| row.bound && row.place == Place::Unstated),
     (WrongWorkspace, |row| row.bound && matches!(row.place, Place::Nowhere | Place::In(OTHER_WORKSPACE))),
+    (WrongWorkspace, |row| row.place == Place::Elsewhere),
     (WrongGroup, |row| matches!(row.admits, Admits::Nobody | Admits::Others)),
     (KeyNotAccepted, |row| !row.keys),
     // Where it comes from.
@@ -143,8 +144,14 @@ fn method(demands: Demands) -> &'static str {
 }
 
 const AUDIENCES: [Audience; 4] = [Audience::Own(HOME), Audience::Own(ABROAD), Audience::Any, Audience::Access];
-const PLACES: [Place; 5] =
-    [Place::In(WORKSPACE), Place::In(OTHER_WORKSPACE), Place::Nowhere, Place::Anywhere, Place::Unstated];
+const PLACES: [Place; 6] = [
+    Place::In(WORKSPACE),
+    Place::In(OTHER_WORKSPACE),
+    Place::Nowhere,
+    Place::Elsewhere,
+    Place::Anywhere,
+    Place::Unstated,
+];
 const ADMITS: [Admits; 5] = [Admits::Everyone, Admits::Nobody, Admits::TheGroup, Admits::TheKey, Admits::Others];
 const PEERS: [Peer; 4] = [Peer::Anywhere, Peer::ListedAddress, Peer::UnlistedAddress, Peer::UnstatedAddress];
 /// No demand, sets of roles, and the set that admits no role at all.
@@ -264,7 +271,7 @@ fn decision_about_every_key_at_every_door_is_by_the_book() {
             }
         }
     }
-    assert_eq!(rows, 36 * 2 * 2 * 4 * 2000 * 5);
+    assert_eq!(rows, 36 * 2 * 2 * 4 * 2000 * 6);
     // What is granted of it, for a key outside the access groups (2 audiences, 2 sets of roles) and one in them (3, 3):
     // x 5 places for an unbound key and 2 for a bound one x 2 addresses x 3 sets x 3 demands, public or not, keys taken.
     assert_eq!(grants, (2 * 2 + 3 * 3) * (5 + 2) * 2 * 3 * 3 * 2);
@@ -302,7 +309,7 @@ fn decision_about_every_session_is_by_the_book() {
                         let decision = decide(&guard, Caller::Session(session), &request, now());
                         assert_eq!(
                             decision,
-                            session_by_the_book(&part, sessions, *state, role),
+                            session_by_the_book(&Row { place, ..part }, sessions, *state, role),
                             "{part:?} {session:?}"
                         );
                         rows += 1;
@@ -311,16 +318,18 @@ fn decision_about_every_session_is_by_the_book() {
             }
         }
     }
-    assert_eq!(rows, 2000 * 2 * 3 * 4 * 5);
+    assert_eq!(rows, 2000 * 2 * 3 * 4 * 6);
 }
 
-/// Membership stands for being accepted here, the role's scopes for those of a key. A member reads and writes the customer's resources, so
-/// every demand of this table is met. Whether the door takes keys does not matter, nor does its workspace.
+/// Membership stands for being accepted here, the role's scopes for those of a key. A member reads and writes the customer's
+/// resources, so every demand of this table is met. Whether the door takes keys does not matter, nor in which of the
+/// organization's workspaces it is.
 fn session_by_the_book(part: &Row, sessions: bool, state: OrganizationState, role: Option<Role>) -> Decision {
     let rules = [
         (Reason::NotFound, !sessions),
         (OrganizationInactive, state != OrganizationState::Active),
         (WrongOrganization, part.audience == Audience::Own(ABROAD) || role.is_none()),
+        (WrongWorkspace, part.place == Place::Elsewhere),
         // A member counts as in every group; but what deletions emptied admits nobody, not people either.
         (WrongGroup, part.admits == Admits::Nobody),
         (InsufficientRole, part.roles.is_some_and(|only| role.is_none_or(|role| !only.contains(&role)))),

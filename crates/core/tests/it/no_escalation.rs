@@ -105,6 +105,7 @@ fn place() -> impl Strategy<Value = Place> {
     prop_oneof![
         id().prop_map(|id| Place::In(WorkspaceId(id))),
         Just(Place::Nowhere),
+        Just(Place::Elsewhere),
         Just(Place::Anywhere),
         Just(Place::Unstated),
     ]

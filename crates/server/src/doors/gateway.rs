@@ -9,7 +9,8 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Request, StatusCode, Uri, Version};
 use keyrack_core::carrier::{self, Carried};
-use keyrack_core::{Decision, Grant, Reason};
+use keyrack_core::decide::Place;
+use keyrack_core::{Decision, Grant};
 use keyrack_engine::{Presented, RouteMatch, Target, Verdict};
 
 use super::headers::{self, Identity};
@@ -105,19 +106,16 @@ async fn decide(app: &App, found: &RouteMatch<'_>, request: &Parts) -> Result<De
     let query = request.uri.query().filter(|_| guard.query_key);
     let credential = caller::credential(&request.headers, query);
     let keeps_authorization = guard.public && credential == Carried::Foreign;
-    let place = found.route.place(found.path, app.engine.directory());
     let presented = Presented {
         credential,
         session,
         method: request.method.as_str(),
         address: caller::address(app, request),
-        place: place.unwrap_or(keyrack_core::decide::Place::Nowhere),
+        place: found.route.place(found.path, app.engine.directory()).unwrap_or(Place::Elsewhere),
     };
     let verdict = app.engine.verify(guard, &presented).await?;
-    // A path that names no workspace of ours is a place where nobody's key is known.
-    let reason = verdict.reason().or_else(|| (place.is_none() && !guard.public).then_some(Reason::WrongWorkspace));
-    crate::metrics::decided("gateway", reason);
-    match reason {
+    crate::metrics::decided("gateway", verdict.reason());
+    match verdict.reason() {
         Some(reason) => Err(ApiError::denied(reason)),
         None => Ok((verdict, presented.session, keeps_authorization)),
     }
