@@ -150,13 +150,17 @@ pub struct LiveRoute {
 }
 
 impl LiveRoute {
+    /// Reads a route. One whose guard or target cannot be read is closed; if it were left out, a weaker pattern would take
+    /// its requests.
     fn read(route: Route) -> Option<Self> {
-        let text: GuardText = serde_json::from_value(route.guard.clone()).ok()?;
-        let target = serde_json::from_value(route.target.clone()).ok()?;
         let pattern = Pattern::parse(&route.path).ok()?;
-        let workspace = text.workspace.as_deref().map(str::parse).transpose().ok()?;
-        let guard = read_guard(&text, route.organization).ok()?;
-        Some(Self { route, guard, target, pattern, workspace })
+        if let Some((guard, workspace, target)) = read_door(&route) {
+            return Some(Self { route, guard, target, pattern, workspace });
+        }
+        tracing::error!(route = %route.id, "a route cannot be read and stays closed");
+        let guard = Guard { admitted: Some(Admitted::default()), ..Guard::new(Audience::Own(route.organization)) };
+        let (target, route) = (Target::Upstream { url: String::new() }, Route { enabled: false, ..route });
+        Some(Self { route, guard, target, pattern, workspace: None })
     }
 
     fn takes(&self, method: &str) -> bool {
@@ -199,13 +203,13 @@ struct Arranged {
 }
 
 impl RouteTable {
-    /// Puts these routes in the place of those that were known. One that cannot be read stays closed.
+    /// Puts these routes in the place of those that were known.
     pub(crate) fn replace(&self, routes: Vec<Route>, default: Option<OrganizationId>) {
         let mut arranged = Arranged { default, ..Arranged::default() };
         for route in routes {
             let id = route.id;
             let Some(live) = LiveRoute::read(route) else {
-                tracing::error!(route = %id, "a route cannot be read and stays closed");
+                tracing::error!(route = %id, "the path of a route cannot be read");
                 continue;
             };
             let table = match &live.route.host {
@@ -474,6 +478,14 @@ fn resolve_guard(ctx: &Context, tenant: &Arc<Tenant>, mut text: GuardText) -> Re
     let keys = text.keys.iter().flatten().map(|id| id.parse());
     let keys = keys.collect::<std::result::Result<_, _>>().map_err(|_| Error::invalid("guard.keys", "must be ids"))?;
     Ok((text, keys))
+}
+
+/// What a stored route asks, where it stands and what is behind it.
+fn read_door(route: &Route) -> Option<(Guard, Option<WorkspaceId>, Target)> {
+    let text: GuardText = serde_json::from_value(route.guard.clone()).ok()?;
+    let workspace = text.workspace.as_deref().map(str::parse).transpose().ok()?;
+    let target = serde_json::from_value(route.target.clone()).ok()?;
+    Some((read_guard(&text, route.organization).ok()?, workspace, target))
 }
 
 fn read_guard(text: &GuardText, organization: OrganizationId) -> Result<Guard> {
