@@ -46,6 +46,9 @@ pub enum PatternError {
     /// `*rest` that is not last.
     #[error("*rest can only be the last segment")]
     RestNotLast,
+    /// A slash at the end.
+    #[error("must not end with a slash; a path that does is meant anyway")]
+    TrailingSlash,
 }
 
 impl Pattern {
@@ -55,6 +58,9 @@ impl Pattern {
             return Err(PatternError::TooLong);
         }
         crate::path::check(text.as_bytes())?;
+        if text.len() > 1 && text.ends_with('/') {
+            return Err(PatternError::TrailingSlash);
+        }
         let mut names = std::collections::BTreeSet::new();
         let mut segments = Vec::new();
         for part in text[1..].split('/') {
@@ -164,9 +170,11 @@ impl<V> Table<V> {
     }
 
     /// The values of the most specific pattern that matches a canonical path, or none. Methods do not matter here: a
-    /// request whose method the best pattern does not take is not passed on to a weaker one.
+    /// request whose method the best pattern does not take is not passed on to a weaker one. Nor does a slash at the end of
+    /// the path: many targets take `/admin/` for `/admin`, so the guard of the one is the guard of the other.
     pub fn find(&self, path: &str) -> &[V] {
-        self.descend(path.strip_prefix('/').unwrap_or(path)).unwrap_or(&[])
+        let path = path.strip_prefix('/').unwrap_or(path);
+        self.descend(path.strip_suffix('/').unwrap_or(path)).unwrap_or(&[])
     }
 
     fn descend(&self, rest: &str) -> Option<&[V]> {

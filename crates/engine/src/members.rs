@@ -48,7 +48,9 @@ impl Engine {
         let id = UserId::new(now, self.random_id()?);
         let user =
             UserAccount { id, email, name, password_hash, is_instance_admin: false, created_at: now, updated_at: now };
-        let (mut writer, _) = self.begin(ctx).await?;
+        let (mut writer, authority) = self.begin(ctx).await?;
+        crate::workspaces::only_whole_organization(&authority)?;
+        only_people_make_owners(ctx, new.role, authority.role)?;
         writer.insert_user(&user).await?;
         let member = self.insert_member(&mut writer, ctx, id, new.role).await?;
         let event = self.event(ctx, "member.added", about(&member))?;

@@ -131,6 +131,12 @@ impl Engine {
         Ok(Page { data, next_cursor })
     }
 
+    /// The organization of the context.
+    pub fn get_organization(&self, ctx: &Context) -> Result<Organization> {
+        crate::groups::refuse_workspace_bound(ctx)?;
+        Ok(self.tenant(ctx)?.organization.clone())
+    }
+
     /// Changes an organization. Tier and state are matters of the instance.
     pub async fn update_organization(&self, ctx: &Context, patch: OrganizationPatch) -> Result<Organization> {
         if patch.tier.is_some() || patch.state.is_some() {

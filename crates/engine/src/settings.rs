@@ -15,6 +15,7 @@ pub(crate) const ACCESS_GROUPS: &str = "access_groups";
 impl Engine {
     /// The groups whose keys may manage the organization, by name.
     pub fn access_groups(&self, ctx: &Context) -> Result<Vec<String>> {
+        crate::groups::refuse_workspace_bound(ctx)?;
         let tenant = self.tenant(ctx)?;
         let names = tenant.access_groups.iter().filter_map(|id| tenant.groups.get(id));
         Ok(names.map(|group| group.name.clone()).collect())

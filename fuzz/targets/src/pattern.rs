@@ -55,6 +55,7 @@ fn kinds(pattern: &Pattern) -> Vec<u8> {
 
 /// Each parameter has the value that stands in its place, none an empty one.
 fn assert_bound(pattern: &Pattern, path: &str) {
+    assert!(!pattern.to_string().ends_with('/') || pattern.to_string() == "/");
     let segments: Vec<&str> = path[1..].split('/').collect();
     let expected: Vec<String> = kinds(pattern)
         .iter()

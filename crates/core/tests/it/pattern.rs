@@ -23,7 +23,6 @@ fn good_patterns_are_read_and_written_alike() {
     for text in [
         "/",
         "/a",
-        "/a/",
         "/v1/users/:id",
         "/:a/:b/:c",
         "/*rest",
@@ -54,7 +53,8 @@ fn bad_patterns_are_refused_and_say_why() {
         ("/:a/:a", PatternError::Repeated),
         ("/:a/b/*a", PatternError::Repeated),
         ("/*a/b", PatternError::RestNotLast),
-        ("/*a/", PatternError::RestNotLast),
+        ("/*a/", PatternError::TrailingSlash),
+        ("/a/", PatternError::TrailingSlash),
         ("/*a/*b", PatternError::RestNotLast),
     ] {
         assert_eq!(Pattern::parse(text), Err(why), "{text}");
@@ -67,7 +67,7 @@ fn bad_patterns_are_refused_and_say_why() {
 
 #[test]
 fn static_beats_parameter_beats_rest_segment_by_segment() {
-    let all = ["/users/me", "/users/:id", "/users/*rest", "/:a/me", "/:a/:b", "/*all", "/:a", "/", "/users", "/users/"];
+    let all = ["/users/me", "/users/:id", "/users/*rest", "/:a/me", "/:a/:b", "/*all", "/:a", "/", "/users"];
     let table = table(&all);
     for (path, expected) in [
         ("/users/me", Some("/users/me")),
@@ -79,9 +79,9 @@ fn static_beats_parameter_beats_rest_segment_by_segment() {
         ("/teams/42/posts", Some("/*all")),
         ("/teams", Some("/:a")),
         ("/users", Some("/users")),
-        ("/users/", Some("/users/")),
+        ("/users/", Some("/users")),
         ("/", Some("/")),
-        ("/teams/", Some("/*all")),
+        ("/teams/", Some("/:a")),
     ] {
         assert_eq!(table.find(path).first().copied(), expected, "{path}");
     }
@@ -99,13 +99,21 @@ fn dead_end_behind_a_static_segment_does_not_hide_weaker_patterns() {
 
 #[test]
 fn parameter_and_rest_match_something() {
-    let table = table(&["/users/:id", "/files/*path", "/a/:b/"]);
-    for path in ["/users/", "/users", "/files/", "/files", "/a//", "/a/", "/a/x", "/", "/users/1/"] {
+    let table = table(&["/users/:id", "/files/*path"]);
+    for path in ["/users/", "/users", "/files/", "/files", "/"] {
         assert_eq!(table.find(path), [""; 0], "{path}");
     }
-    for (path, expected) in
-        [("/users/1", "/users/:id"), ("/files/a", "/files/*path"), ("/files/a/b/", "/files/*path"), ("/a/x/", "/a/:b/")]
+    for (path, expected) in [("/users/1", "/users/:id"), ("/files/a", "/files/*path"), ("/files/a/b/", "/files/*path")]
     {
+        assert_eq!(table.find(path), [expected], "{path}");
+    }
+}
+
+/// Many targets take the one for the other, so a slash must not lead past a guard.
+#[test]
+fn slash_at_the_end_does_not_slip_past_a_pattern() {
+    let table = table(&["/v1/admin", "/v1/users/:id", "/v1/*rest"]);
+    for (path, expected) in [("/v1/admin/", "/v1/admin"), ("/v1/users/7/", "/v1/users/:id"), ("/v1/x/", "/v1/*rest")] {
         assert_eq!(table.find(path), [expected], "{path}");
     }
 }
@@ -113,7 +121,7 @@ fn parameter_and_rest_match_something() {
 #[test]
 fn static_segments_are_case_sensitive_and_whole() {
     let table = table(&["/Users", "/v1"]);
-    for path in ["/users", "/USERS", "/Users2", "/User", "/v1/", "/v1x", "/v"] {
+    for path in ["/users", "/USERS", "/Users2", "/User", "/v1x", "/v"] {
         assert_eq!(table.find(path), [""; 0], "{path}");
     }
     assert_eq!(table.find("/Users"), ["/Users"]);
@@ -148,7 +156,6 @@ fn patterns_meet_when_they_are_equal_but_for_the_names() {
         ("/", "/", true),
         ("/a/:b", "/a/*b", false),
         ("/a/:b", "/a/b", false),
-        ("/a", "/a/", false),
         ("/a", "/A", false),
         ("/a/:b", "/a/:b/c", false),
         ("/:a/b", "/:b/:a", false),
@@ -174,7 +181,7 @@ fn parameters_take_the_raw_text_of_their_segments() {
         ("/:a/s/:b", "/1/s/2", &[("a", "1"), ("b", "2")]),
         ("/:a/*rest", "/1/2/3/", &[("a", "1"), ("rest", "2/3/")]),
         ("/:a", "/ada%40x", &[("a", "ada%40x")]),
-        ("/:a/", "/1/", &[("a", "1")]),
+        ("/:a", "/1/", &[("a", "1")]),
     ] {
         assert_eq!(pattern(text).bind(path), bound, "{text} {path}");
     }
@@ -191,6 +198,7 @@ fn pattern_tells_its_first_static_segment_and_its_parameters() {
 
 /// The reference: how specific a pattern (as text) is for a path, `None` if it does not match. The least is the best.
 fn rank(pattern: &str, path: &str) -> Option<Vec<u8>> {
+    let path = path.strip_suffix('/').filter(|bare| !bare.is_empty()).unwrap_or(path);
     let mut segments = path[1..].split('/').peekable();
     let mut rank = Vec::new();
     for part in pattern[1..].split('/') {
@@ -256,7 +264,7 @@ proptest! {
                     None => format!("/{part}"),
                 })
                 .collect();
-            prop_assert_eq!(rebuilt, path);
+            prop_assert_eq!(rebuilt.strip_suffix('/').unwrap_or(&rebuilt), path.strip_suffix('/').unwrap_or(&path));
         }
     }
 

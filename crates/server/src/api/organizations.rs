@@ -82,10 +82,7 @@ pub(super) async fn get(
     caller: Caller,
     Path(id): Path<Uuid>,
 ) -> Result<Json<Organization>, ApiError> {
-    let context = within(&caller, id)?;
-    let tenant = app.engine.directory().tenant(context.organization);
-    let tenant = tenant.ok_or(keyrack_engine::Error::NotFound("organization"))?;
-    Ok(Json(convert::organization(tenant.organization.clone())))
+    Ok(Json(convert::organization(app.engine.get_organization(&within(&caller, id)?)?)))
 }
 
 /// Change an organization
