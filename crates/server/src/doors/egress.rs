@@ -47,8 +47,10 @@ impl Egress {
     pub fn check(&self, address: SocketAddr) -> Result<(), Refused> {
         let ip = canonical(address.ip());
         let is_own = self.0.own.iter().any(|own| {
-            let same_ip =
-                canonical(own.ip()) == ip || (own.ip().is_unspecified() && (ip.is_loopback() || is_private(ip)));
+            // Who connects to the unspecified address connects to this host.
+            let same_ip = canonical(own.ip()) == ip
+                || ip.is_unspecified()
+                || (own.ip().is_unspecified() && (ip.is_loopback() || is_private(ip)));
             own.port() == address.port() && same_ip
         });
         let is_open = !is_private(ip) || self.0.allowed.iter().any(|net| net.contains(&ip));

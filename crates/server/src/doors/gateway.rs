@@ -3,6 +3,8 @@
 //! A request's path is canonical or refused, its route is found, its caller is decided about, and it is sent on with its
 //! credential taken off and the caller's identity put on.
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_SECURITY_POLICY, HOST, HeaderValue};
 use http::request::Parts;
@@ -19,6 +21,8 @@ use crate::caller;
 use crate::error::{self, ApiError, RequestId};
 use crate::listen::Body;
 
+/// How long a service may take to begin its answer.
+const ANSWER_WITHIN: Duration = Duration::from_mins(1);
 /// Content of customers on a host that also serves the console must not act as the console.
 const SANDBOX: &str = "sandbox allow-scripts allow-forms";
 
@@ -69,11 +73,20 @@ async fn forward(app: &App, request: Request<Body>, id: &RequestId) -> Result<Re
     request.uri = upstream_uri(url, found.path, uri.query(), found.route.guard.query_key)?;
     request.version = Version::HTTP_11;
     set_host(&mut request)?;
-    match app.upstreams.send(Request::from_parts(request, body)).await {
-        Ok(answer) => Ok(returned(answer.map(axum::body::Body::new))),
-        Err(failure) => {
+    let sent = tokio::time::timeout(ANSWER_WITHIN, app.upstreams.send(Request::from_parts(request, body)));
+    match sent.await {
+        Ok(Ok(answer)) => Ok(returned(answer.map(axum::body::Body::new))),
+        Ok(Err(failure)) => {
             tracing::warn!(request = %id.0, route = %found.route.route.id, error = ?failure, "the upstream did not answer");
             Err(ApiError::new(StatusCode::BAD_GATEWAY, "bad_gateway", "the service behind this door did not answer"))
+        }
+        Err(_) => {
+            tracing::warn!(request = %id.0, route = %found.route.route.id, "the upstream took too long");
+            Err(ApiError::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "gateway_timeout",
+                "the service behind this door took too long",
+            ))
         }
     }
 }
