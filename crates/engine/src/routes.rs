@@ -167,15 +167,22 @@ impl LiveRoute {
         self.route.enabled && self.route.methods.iter().any(|m| m == method)
     }
 
-    /// The workspace of the door for a path: the guard's, or the one its `:workspace` names. `None` if the path names a
-    /// workspace or an organization (`:org`) that is not the route's: then no key is accepted.
+    /// The workspace of the door for a path: the guard's, or the one its `:workspace` names. `None` if the path names an
+    /// organization (`:org`) that is not the route's, or a workspace that is not its organization's or not the guard's: then
+    /// no key is accepted.
     pub fn place(&self, path: &str, directory: &Directory) -> Option<Place> {
         let tenant = directory.tenant(self.route.organization)?;
         let mut place = self.workspace.map_or(Place::Nowhere, Place::In);
         for (name, value) in self.pattern.bind(path) {
             match name {
                 "org" if tenant.organization.slug != value => return None,
-                "workspace" => place = Place::In(tenant.workspace(value)?.id),
+                "workspace" => {
+                    let named = tenant.workspace(value)?.id;
+                    if self.workspace.is_some_and(|own| own != named) {
+                        return None;
+                    }
+                    place = Place::In(named);
+                }
                 _ => {}
             }
         }
