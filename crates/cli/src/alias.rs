@@ -13,13 +13,7 @@ use crate::{commands, exit, serve};
 
 /// Makes an API key for an organization and prints it once.
 #[derive(Parser)]
-#[command(
-    name = "create_api_key",
-    version,
-    about,
-    subcommand_negates_reqs = true,
-    args_conflicts_with_subcommands = true
-)]
+#[command(name = "create_api_key", version, about, subcommand_negates_reqs = true)]
 pub(crate) struct Alias {
     #[command(subcommand)]
     command: Option<Command>,
@@ -56,7 +50,8 @@ enum Command {
 /// Does it.
 pub(crate) async fn run(alias: Alias, settings: &Settings) -> anyhow::Result<ExitCode> {
     match (alias.command, alias.create) {
-        (Some(Command::Revoke { key_id }), _) => {
+        (Some(_), Some(_)) => bail!("either make a key or revoke one"),
+        (Some(Command::Revoke { key_id }), None) => {
             let client = commands::keys::client_for(key_id, settings).await?;
             let revoked = client.revoke_key(key_id, &RevokeKey::default()).await?;
             serve::announce(&format!("revoked {} ({})", revoked.key.name, revoked.key.id));
