@@ -1,7 +1,7 @@
 //! Members of an organization and invitations to it.
 
 use jiff::SignedDuration;
-use keyrack_core::{InvitationId, Role, UserId, name};
+use keyrack_core::{Authority, InvitationId, Role, UserId, name};
 use keyrack_store::{Event, Invitation, Member, SubjectKind, UserAccount, Writer};
 use uuid::Uuid;
 
@@ -68,7 +68,7 @@ impl Engine {
         let token = Token::draw(self.random.as_ref())?;
         let (mut writer, authority) = self.begin(ctx).await?;
         crate::workspaces::only_whole_organization(&authority)?;
-        only_people_make_owners(ctx, role, authority.role)?;
+        may_give(ctx, role, &authority)?;
         if let Some(user) = writer.find_user_by_email(&email).await?
             && writer.find_member(ctx.organization, user.id).await?.is_some()
         {
@@ -150,6 +150,9 @@ impl Engine {
             return Ok(member);
         }
         only_people_make_owners(ctx, role.max(member.role), authority.role)?;
+        if role > member.role {
+            may_give(ctx, role, &authority)?;
+        }
         keep_an_owner(&mut writer, &member).await?;
         writer.update_member(ctx.organization, user, role).await?;
         let after = Member { role, ..member };
@@ -185,6 +188,15 @@ impl Engine {
         let next_cursor = data.last().filter(|_| has_more).map(|e| e.seq.to_string());
         Ok(Page { data, next_cursor })
     }
+}
+
+/// Nobody makes a member who may do more than he may himself: a key of few scopes would else invite its own admin.
+fn may_give(ctx: &Context, role: Role, authority: &Authority) -> Result<()> {
+    only_people_make_owners(ctx, role, authority.role)?;
+    authority.scopes.covers(&role.scopes()).map_err(|missing| {
+        let message = format!("the member would have the scope {missing}, which you do not have");
+        Error::forbidden("insufficient_scope", message)
+    })
 }
 
 /// Who owns an organization is for people to say: for its owners, and for the host's command line.
