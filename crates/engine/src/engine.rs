@@ -20,12 +20,6 @@ use crate::passwords::SlowPool;
 use crate::routes::RouteTable;
 use crate::{Error, Result, feed};
 
-/// How often the log is looked at for changes made by another process.
-const POLL: Duration = Duration::from_millis(50);
-/// How often uses are written down.
-const FLUSH: Duration = Duration::from_millis(500);
-/// How often a claim on the database is looked at.
-const CLAIM_CHECK: Duration = Duration::from_millis(250);
 /// How long a change waits to be seen by the process that serves.
 const SEEN_WITHIN: Duration = Duration::from_secs(5);
 
@@ -44,7 +38,7 @@ pub struct Engine {
     pub(crate) feed: AsyncMutex<FeedHead>,
     applied: AtomicI64,
     /// False while another process may hold the claim.
-    has_claim: AtomicBool,
+    pub(crate) has_claim: AtomicBool,
     /// False while what is in memory is of another life of the database.
     is_loaded: AtomicBool,
     role: Role,
@@ -169,19 +163,15 @@ impl Engine {
         if self.role != (Role::Guest { keys: false }) {
             let mut loader = Loader::default();
             let mut imported = false;
-            let mut unreadable = None;
             let take = |row: keyrack_store::VerificationRow| {
                 imported |= row.imported;
                 let added = self.directory.find(row.organization).map(|tenant| loader.add(&row, &tenant));
                 if !matches!(added, Some(Ok(()))) {
-                    unreadable = Some(row.key);
+                    tracing::error!(key = %row.key, "a key cannot be read from the database and lets nobody in");
                 }
                 Ok(())
             };
             reader.for_each_verification(take).await?;
-            if let Some(key) = unreadable {
-                return Err(Error::Refused(format!("key {key} cannot be read from the database")));
-            }
             if imported {
                 self.directory.expect_imported();
             }
@@ -222,75 +212,6 @@ impl Engine {
             return Err(Error::NotYetSeen);
         }
         Ok(())
-    }
-
-    /// Serves until `stop`: holds the claim, follows the log, writes uses down.
-    pub async fn run(self: Arc<Self>, claim: keyrack_store::Claim, stop: impl Future<Output = ()>) {
-        let held = AsyncMutex::new(Held { claim, published: 0 });
-        // Beside each other: following the log waits long for a database that is away, and meanwhile the claim is lost.
-        tokio::select! {
-            () = self.follow(&held, stop) => {}
-            () = self.watch(&held) => {}
-        }
-        self.flush_uses().await;
-    }
-
-    /// Follows the log and writes uses down, until `stop`.
-    async fn follow(&self, held: &AsyncMutex<Held>, stop: impl Future<Output = ()>) {
-        let (mut poll, mut flush) = (every(POLL), every(FLUSH));
-        tokio::pin!(stop);
-        loop {
-            tokio::select! {
-                () = &mut stop => return,
-                _ = poll.tick() => match self.catch_up().await {
-                    Ok(seq) => held.lock().await.publish(seq).await,
-                    Err(error) => tracing::warn!(%error, "cannot follow the log of changes"),
-                },
-                _ = flush.tick() => self.flush_uses().await,
-            }
-        }
-    }
-
-    /// Looks whether the claim is still held.
-    async fn watch(&self, held: &AsyncMutex<Held>) {
-        let mut check = every(CLAIM_CHECK);
-        loop {
-            check.tick().await;
-            let is_held = held.lock().await.claim.check().await.is_ok();
-            if !is_held {
-                self.regain(held).await;
-            }
-        }
-    }
-
-    /// The claim is lost, so another process may serve and change things: decide nothing until it is regained and
-    /// everything has been read anew.
-    async fn regain(&self, held: &AsyncMutex<Held>) {
-        if self.has_claim.swap(false, Ordering::AcqRel) {
-            tracing::error!("the claim on the database is lost; answering 503 until it is back");
-        }
-        let Ok(claim) = self.store.claim().await else { return };
-        let mut feed = self.feed.lock().await;
-        match self.reload(&mut feed).await {
-            Ok(()) => {
-                *held.lock().await = Held { claim, published: 0 };
-                self.has_claim.store(true, Ordering::Release);
-                tracing::info!("the claim on the database is regained");
-            }
-            Err(error) => tracing::warn!(%error, "cannot load the keys"),
-        }
-    }
-
-    pub(crate) async fn flush_uses(&self) {
-        let uses = self.meter.take();
-        if uses.is_empty() {
-            return;
-        }
-        let written = async { self.store.write(&[]).await?.commit_uses(&uses).await };
-        if let Err(error) = written.await {
-            tracing::warn!(%error, "uses could not be written down and are kept");
-            self.meter.give_back(uses);
-        }
     }
 
     /// A fresh id.
@@ -412,26 +333,6 @@ impl Engine {
         }
         Ok(Some(InFlight { engine: self, mark }))
     }
-}
-
-/// A claim, and what has been published under it.
-struct Held {
-    claim: keyrack_store::Claim,
-    published: i64,
-}
-
-impl Held {
-    async fn publish(&mut self, seq: i64) {
-        if seq != self.published && self.claim.publish(seq).await.is_ok() {
-            self.published = seq;
-        }
-    }
-}
-
-fn every(period: Duration) -> tokio::time::Interval {
-    let mut timer = tokio::time::interval(period);
-    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    timer
 }
 
 /// An idempotency key that is being worked on, until dropped.

@@ -154,5 +154,11 @@ async fn reload_key(engine: &Engine, reader: &mut Reader, key: KeyId) -> Result<
         engine.directory.expect_imported();
     }
     let tenant = engine.directory.find(first.organization).ok_or(Error::internal("a key has no organization"))?;
-    engine.keyring.put(&rows, &tenant).map_err(|error| Error::Internal("a key cannot be read", Some(Box::new(error))))
+    if engine.keyring.put(&rows, &tenant).is_err() {
+        // What cannot be read lets nobody in, and does not keep later changes from being applied.
+        tracing::error!(%key, "a key cannot be read from the database and lets nobody in");
+        let digests: Vec<Vec<u8>> = rows.into_iter().map(|row| row.digest).collect();
+        engine.keyring.remove(key, &digests);
+    }
+    Ok(())
 }

@@ -21,6 +21,7 @@ pub mod meter;
 mod organizations;
 pub mod passwords;
 pub mod routes;
+mod serving;
 pub mod sessions;
 mod settings;
 mod verify;
