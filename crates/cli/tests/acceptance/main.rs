@@ -1,0 +1,13 @@
+//! What users come for, walked through as they would: over HTTP, against the real binary, on SQLite and on PostgreSQL.
+//!
+//! One module for each walk; a step is what somebody does next, and the steps of a walk build on each other.
+#![cfg(test)]
+
+mod crude_functions;
+mod gateway;
+mod lasting;
+mod saas_boilerplate;
+mod schemastack;
+mod smallstack;
+mod smally;
+mod support;
