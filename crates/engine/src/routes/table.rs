@@ -1,0 +1,138 @@
+//! Routes in memory, and how the one for a request is found.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use keyrack_core::decide::Place;
+use keyrack_core::guard::{Admitted, Audience};
+use keyrack_core::pattern::{Pattern, Table};
+use keyrack_core::{Guard, OrganizationId, WorkspaceId};
+use keyrack_store::Route;
+
+use super::Target;
+use super::guard::{GuardText, read_guard};
+use crate::directory::Directory;
+use crate::engine::Engine;
+
+/// A route, read and ready.
+#[derive(Debug)]
+pub struct LiveRoute {
+    /// As it is stored.
+    pub route: Route,
+    /// What it asks.
+    pub guard: Guard,
+    /// What is behind it.
+    pub target: Target,
+    pattern: Pattern,
+    workspace: Option<WorkspaceId>,
+}
+
+impl LiveRoute {
+    /// Reads a route. One whose guard or target cannot be read is closed; if it were left out, a weaker pattern would take
+    /// its requests.
+    fn read(route: Route) -> Option<Self> {
+        let pattern = Pattern::parse(&route.path).ok()?;
+        if let Some((guard, workspace, target)) = read_door(&route) {
+            return Some(Self { route, guard, target, pattern, workspace });
+        }
+        tracing::error!(route = %route.id, "a route cannot be read and stays closed");
+        let guard = Guard { admitted: Some(Admitted::default()), ..Guard::new(Audience::Own(route.organization)) };
+        let (target, route) = (Target::Upstream { url: String::new() }, Route { enabled: false, ..route });
+        Some(Self { route, guard, target, pattern, workspace: None })
+    }
+
+    fn takes(&self, method: &str) -> bool {
+        self.route.enabled && self.route.methods.iter().any(|m| m == method)
+    }
+
+    /// The workspace of the door for a path: the guard's, or the one its `:workspace` names. `None` if the path names an
+    /// organization (`:org`) that is not the route's, or a workspace that is not its organization's or not the guard's: then
+    /// no key is accepted.
+    pub fn place(&self, path: &str, directory: &Directory) -> Option<Place> {
+        let tenant = directory.tenant(self.route.organization)?;
+        let mut place = self.workspace.map_or(Place::Nowhere, Place::In);
+        for (name, value) in self.pattern.bind(path) {
+            match name {
+                "org" if tenant.organization.slug != value => return None,
+                "workspace" => {
+                    let named = tenant.workspace(value)?.id;
+                    if self.workspace.is_some_and(|own| own != named) {
+                        return None;
+                    }
+                    place = Place::In(named);
+                }
+                _ => {}
+            }
+        }
+        Some(place)
+    }
+}
+
+/// The route for a request, and the path its target is to see.
+pub struct RouteMatch<'p> {
+    /// The route.
+    pub route: Arc<LiveRoute>,
+    /// The path without the part that named the organization.
+    pub path: &'p str,
+}
+
+/// All routes, arranged for finding.
+#[derive(Default)]
+pub struct RouteTable(ArcSwap<Arranged>);
+
+#[derive(Default)]
+struct Arranged {
+    default: Option<OrganizationId>,
+    by_organization: HashMap<OrganizationId, Table<Arc<LiveRoute>>>,
+    by_host: HashMap<String, Table<Arc<LiveRoute>>>,
+}
+
+impl RouteTable {
+    /// Puts these routes in the place of those that were known.
+    pub(crate) fn replace(&self, routes: Vec<Route>, default: Option<OrganizationId>) {
+        let mut arranged = Arranged { default, ..Arranged::default() };
+        for route in routes {
+            let id = route.id;
+            let Some(live) = LiveRoute::read(route) else {
+                tracing::error!(route = %id, "the path of a route cannot be read");
+                continue;
+            };
+            let table = match &live.route.host {
+                Some(host) => arranged.by_host.entry(host.clone()).or_default(),
+                None => arranged.by_organization.entry(live.route.organization).or_default(),
+            };
+            let pattern = live.pattern.clone();
+            table.insert(&pattern, Arc::new(live));
+        }
+        self.0.store(Arc::new(arranged));
+    }
+}
+
+/// What a stored route asks, where it stands and what is behind it.
+fn read_door(route: &Route) -> Option<(Guard, Option<WorkspaceId>, Target)> {
+    let text: GuardText = serde_json::from_value(route.guard.clone()).ok()?;
+    let workspace = text.workspace.as_deref().map(str::parse).transpose().ok()?;
+    let target = serde_json::from_value(route.target.clone()).ok()?;
+    Some((read_guard(&text, route.organization).ok()?, workspace, target))
+}
+
+impl Engine {
+    /// The route for a host, a canonical path and a method. A host of its own has its own routes; elsewhere `/o/{slug}/`
+    /// leads to an organization's, and any other path to those of the organization that owns the default host.
+    pub fn find_route<'p>(&self, host: &str, path: &'p str, method: &str) -> Option<RouteMatch<'p>> {
+        let arranged = self.routes.0.load();
+        let (table, path) = match arranged.by_host.get(host) {
+            Some(table) => (table, path),
+            None => match path.strip_prefix("/o/").and_then(|rest| rest.find('/').map(|at| (rest, at))) {
+                Some((rest, at)) => {
+                    let tenant = self.directory.resolve(&rest[..at])?;
+                    (arranged.by_organization.get(&tenant.organization.id)?, &rest[at..])
+                }
+                None => (arranged.by_organization.get(&arranged.default?)?, path),
+            },
+        };
+        let route = table.find(path).iter().find(|route| route.takes(method))?;
+        Some(RouteMatch { route: route.clone(), path })
+    }
+}
