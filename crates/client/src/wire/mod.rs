@@ -57,9 +57,9 @@ pub struct ErrorDetail {
     pub message: String,
 }
 
-/// A word of a fixed set, written in lower case.
+/// A word of a fixed set, written in lower case. (`tt`, since a `literal` would be opaque to the derive of the schema.)
 macro_rules! words {
-    ($($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)* })*) => {$(
+    ($($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:tt,)* })*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
         pub enum $name { $($(#[$vdoc])* #[serde(rename = $word)] $variant,)* }
