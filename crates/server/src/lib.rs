@@ -36,7 +36,12 @@ pub fn router(app: App) -> Router {
         async move { ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], text) }
     };
     #[cfg(feature = "bench")]
-    let router = router.route("/-/constant", axum::routing::post(constant));
+    let router = {
+        let needs = Needs::Scope("verification", keyrack_core::Action::Read);
+        let guard = needs.guard().map(std::sync::Arc::new);
+        let entry = from_fn_with_state((app.clone(), guard, needs), caller::enter);
+        router.route("/-/constant", axum::routing::post(constant).layer(entry))
+    };
     router
         .route("/docs", get(docs))
         .route("/docs/openapi.json", get(file))
@@ -51,19 +56,18 @@ pub fn openapi_document(app: App) -> Result<String, serde_json::Error> {
     openapi::text(&document)
 }
 
-/// Reads the same body as `/api/verify` and answers as much, but decides nothing.
+/// Lets in the same callers as `/api/verify`, reads the same body and answers as many bytes, but decides nothing.
 #[cfg(feature = "bench")]
 async fn constant(
+    caller: caller::Caller,
     json::Json(_): json::Json<keyrack_client::wire::VerifyKey>,
-) -> json::Json<keyrack_client::wire::Verified> {
-    json::Json(keyrack_client::wire::Verified {
-        valid: true,
-        code: "VALID".to_owned(),
-        message: "The key may do this".to_owned(),
-        key: None,
-        organization: None,
-        workspace: None,
-        group: None,
-        scopes: None,
-    })
+) -> ([(http::HeaderName, HeaderValue); 1], &'static str) {
+    const ANSWER: &str = concat!(
+        r#"{"valid":true,"code":"VALID","message":"The key may do this","key":{"id":"01a2007d-0424-7400-b0c1-ad7ce5882388","#,
+        r#""name":"key 12345","environment":"live","role":"member","expires_at":null,"secret_version":1},"organization":{"#,
+        r#""id":"01a2007d-041b-7ef1-8853-2a032722bfa5","name":"bench"},"group":{"id":"01a2007d-041b-783f-9f01-0b4af8f19d6e","#,
+        r#""name":"default"},"scopes":["contacts:read","contacts:write"]}"#,
+    );
+    drop(caller);
+    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], ANSWER)
 }
