@@ -3,9 +3,13 @@
 use keyrack_testkit::{Database, Http, Keyrack, Upstream};
 use serde_json::{Value, json};
 
-use crate::support::{Caller, Key, Person, each, expect_refusal, expect_unknown, in_seconds, start, text};
+use crate::support::{
+    Caller, Key, Person, each, expect_refusal, expect_unknown, in_seconds, seen_headers, start, text,
+};
 
 const DOOR: &str = "/svc/jobs";
+/// Takes sessions as well.
+const BOTH: &str = "/svc/jobs/:id";
 
 keyrack_testkit::both_databases! {
     async fn an_organization_manages_its_own_keys_and_sees_no_others(database: Database) {
@@ -16,6 +20,8 @@ keyrack_testkit::both_databases! {
         walk.keys_of_others_are_not_there(&key).await;
         walk.a_key_is_a_session_without_a_person(&key).await;
         walk.a_session_wins_over_a_key().await;
+        walk.a_door_that_takes_both_prefers_the_session(&key).await;
+        walk.a_door_may_ask_for_a_role(&key).await;
         walk.a_key_is_refused_at_doors_for_people(&key).await;
         walk.a_switch_works_from_the_next_request_on(&key).await;
         walk.a_deleted_key_is_gone(&key).await;
@@ -33,7 +39,7 @@ struct Walk {
     member: Person,
     /// The owner of organization B.
     bea: Person,
-    _upstream: Upstream,
+    upstream: Upstream,
 }
 
 impl Walk {
@@ -51,7 +57,8 @@ impl Walk {
         let format = json!({"key_format": {"prefix": "sk_", "body": "hex"}});
         admin.change(&format!("/api/groups/{}", each(&groups, "id")[default]), format).await;
         admin.make_route(DOOR, json!({"scope": "jobs:read"}), &upstream.url()).await;
-        Self { management: keyrack.owner(), http, owner, admin, member, bea, _upstream: upstream, keyrack }
+        admin.make_route(BOTH, json!({"resource": "jobs", "sessions": true}), &upstream.url()).await;
+        Self { management: keyrack.owner(), http, owner, admin, member, bea, upstream, keyrack }
     }
 
     /// The text looks as the group says, and the expiry is the one that was given.
@@ -183,6 +190,48 @@ impl Walk {
 
         let dead = self.http.get("/api/session").header("cookie", "__Host-keyrack_session=dead").bearer(key);
         assert_eq!(dead.send().await.expect_status(200).json()["organization"]["slug"], "acme");
+    }
+
+    /// A person is told from a key, and the cookie goes no further.
+    async fn a_door_that_takes_both_prefers_the_session(&self, key: &Key) {
+        let member = self.member.id().await;
+        for request in [self.member.ask("GET", "/svc/jobs/7"), self.member.ask("GET", "/svc/jobs/7").bearer("wrong")] {
+            let seen = request.send().await.expect_status(200).json();
+            assert_eq!(seen_headers(&seen, "x-consumer-username"), ["acme"]);
+            assert_eq!(seen_headers(&seen, "x-credential-identifier"), [member.as_str()]);
+            assert_eq!(seen_headers(&seen, "x-keyrack-role"), ["member"]);
+            assert_eq!(seen_headers(&seen, "x-keyrack-key-name"), ["-"]);
+            assert!(!seen.to_string().contains(self.member.cookie.split('=').nth(1).unwrap()), "{seen}");
+        }
+        self.member.ask("POST", "/svc/jobs/7").send().await.expect_status(200);
+
+        let reached = self.upstream.count();
+        // Whose session is of no use here is not saved by a key; nor does another site's page make use of a session.
+        expect_unknown(self.bea.ask("GET", "/svc/jobs/7").bearer(&key.secret).send().await);
+        for (name, value) in [("origin", "https://evil.test"), ("origin", "null"), ("sec-fetch-site", "cross-site")] {
+            let request = self.member.ask("POST", "/svc/jobs/7").header(name, value);
+            expect_refusal(request.send().await, 403, "cross_site");
+        }
+        // Where sessions are not taken, there is none.
+        expect_unknown(self.member.ask("GET", DOOR).send().await);
+        assert_eq!(self.upstream.count(), reached);
+        let dead = self.http.get("/svc/jobs/7").header("cookie", "__Host-keyrack_session=dead").bearer(&key.secret);
+        let seen = dead.send().await.expect_status(200).json();
+        assert_eq!(seen_headers(&seen, "x-credential-identifier"), [key.id.as_str()]);
+        self.member.ask("GET", DOOR).bearer(&key.secret).send().await.expect_status(200);
+    }
+
+    /// A key counts as an admin if its group may manage, as a member otherwise, and never as an owner.
+    async fn a_door_may_ask_for_a_role(&self, key: &Key) {
+        let key_of_admins = &self.keyrack.management_key;
+        for (role, strong, simple) in [("member", 403, 200), ("admin", 200, 403), ("owner", 403, 403)] {
+            let path = format!("/svc/roles/{role}");
+            self.admin.make_route(&path, json!({"roles": [role]}), &self.upstream.url()).await;
+            for (secret, status) in [(key_of_admins, strong), (&key.secret, simple)] {
+                let answer = self.http.get(&path).bearer(secret).send().await.expect_status(status);
+                assert!(status == 200 || answer.json()["error"] == "insufficient_role", "{}", answer.text());
+            }
+        }
     }
 
     /// A door for people, and the owners of an organization, take no key, however strong.

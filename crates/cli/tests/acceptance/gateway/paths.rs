@@ -67,6 +67,10 @@ keyrack_testkit::both_databases! {
         }
         assert_eq!(upstream.count(), 0, "{:?}", upstream.seen());
 
+        // A number sign may be cut off, with all behind it, before anybody looks: then it is cut off for the service too.
+        let (status, seen) = send(&keyrack, b"GET /svc/a#/../b", "host: x\r\n").await;
+        assert!(status == 400 || seen["target"] == "/svc/a", "{status}: {seen}");
+
         // Everything else arrives as it was sent.
         for path in ["/svc/a", "/svc/a/", "/svc/%C3%A9", "/svc/a:b@c,d=e+f!$&'()*", "/svc/a%20b%3B%23", "/svc/..a/b.."] {
             let (status, seen) = send(&keyrack, format!("GET {path}").as_bytes(), "host: x\r\n").await;
