@@ -51,7 +51,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(ApiError::unauthorized)
+        // Taken out and not copied: a handler asks for it once.
+        parts.extensions.remove::<Self>().ok_or_else(ApiError::unauthorized)
     }
 }
 
