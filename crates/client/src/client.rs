@@ -9,10 +9,10 @@ use uuid::Uuid;
 
 use crate::transport::{Transport, TransportError};
 use crate::wire::{
-    AddMember, AddedMember, ApiKey, AuditEvent, CreateGroup, CreateKey, CreateOrganization, CreateRoute, CreateWorkspace,
-    CreatedKey, ErrorBody, Group, ImportKeys, ImportedKeys, KeyStatus, Member, Organization, Page, RevokeKey, RevokedKey,
-    RotateKey, RotatedKey, Route, Secret, Settings, UpdateGroup, UpdateKey, UpdateMember, UpdateOrganization, UpdateRoute,
-    UpdateSettings, Verified, VerifyKey, WhoAmI, Workspace,
+    AddMember, AddedMember, ApiKey, AuditEvent, CreateGroup, CreateKey, CreateOrganization, CreateRoute,
+    CreateWorkspace, CreatedKey, ErrorBody, Group, ImportKeys, ImportedKeys, KeyStatus, Member, Organization, Page,
+    RevokeKey, RevokedKey, RotateKey, RotatedKey, Route, Secret, Settings, UpdateGroup, UpdateKey, UpdateMember,
+    UpdateOrganization, UpdateRoute, UpdateSettings, Verified, VerifyKey, WhoAmI, Workspace,
 };
 
 /// Why a call gave no result.
@@ -44,12 +44,9 @@ pub enum ClientError {
 }
 
 fn describe(body: &ErrorBody) -> String {
-    let details = body.details.iter().map(|d| match &d.field {
-        Some(field) => format!("{field} {}", d.message),
-        None => d.message.clone(),
-    });
-    let details: Vec<String> = details.collect();
-    if details.is_empty() { body.message.clone() } else { format!("{}: {}", body.message, details.join("; ")) }
+    // What is wrong with a field stands in the message already.
+    let things: Vec<&str> = body.details.iter().filter(|d| d.field.is_none()).map(|d| &*d.message).collect();
+    if things.is_empty() { body.message.clone() } else { format!("{}: {}", body.message, things.join("; ")) }
 }
 
 /// The result of a call.

@@ -37,8 +37,9 @@ impl ApiError {
 
     /// 400 about a field.
     pub(crate) fn field(field: impl Into<String>, message: impl Into<String>) -> Self {
-        let detail = ErrorDetail { field: Some(field.into()), message: message.into() };
-        let message = "the request cannot be read".to_owned();
+        let (field, message) = (field.into(), message.into());
+        let detail = ErrorDetail { field: Some(field.clone()), message: message.clone() };
+        let message = format!("{field}: {message}");
         Self { details: vec![detail], ..Self::new(StatusCode::BAD_REQUEST, "invalid_request", message) }
     }
 
@@ -168,14 +169,13 @@ pub(crate) fn write(response: &mut Response, error: &ApiError, id: &RequestId, w
     let bare = error.status == StatusCode::UNAUTHORIZED;
     let media = if wants_problem { "application/problem+json" } else { "application/json" };
     let body = if wants_problem {
-        problem(error, id)
+        problem(error, id).to_string()
     } else {
         let request_id = (!bare).then(|| id.0.clone());
         let details = error.details.clone();
         let body = ErrorBody { error: error.code.to_owned(), message: error.message.clone(), request_id, details };
-        serde_json::json!(body)
+        serde_json::to_string(&body).unwrap_or_default()
     };
-    let body = body.to_string();
     *response.status_mut() = error.status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));

@@ -116,7 +116,7 @@ pub(crate) fn parse<T: DeserializeOwned + Serialize>(body: &[u8]) -> Result<T, A
     let mut reader = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
-        let path = if path == "." { "body".to_owned() } else { path };
+        let path = if matches!(&*path, "." | "?") { "body".to_owned() } else { path };
         ApiError::field(path, plainly(error.inner()))
     })?;
     reader.end().map_err(|_| ApiError::field("body", "goes on after its JSON value"))?;

@@ -90,7 +90,7 @@ struct Operation {
     method: String,
     path: String,
     summary: String,
-    description: String,
+    description: Prose,
     needs: String,
     parameters: Vec<Row>,
     fields: Vec<Row>,
@@ -100,8 +100,17 @@ struct Operation {
 struct Row {
     name: String,
     kind: String,
-    meaning: String,
+    meaning: Prose,
     is_required: bool,
+}
+
+/// Text in which every other part, beginning with the second, stood between backticks.
+struct Prose(Vec<String>);
+
+impl Prose {
+    fn read(value: &Value) -> Self {
+        Self(value.as_str().unwrap_or_default().split('`').map(str::to_owned).collect())
+    }
 }
 
 /// `GET /docs`: the document as a page, without script.
@@ -137,7 +146,7 @@ fn operations(document: &Value, tag: &Value) -> Vec<Operation> {
         method: method.to_uppercase(),
         path: path.clone(),
         summary: text(&op["summary"]),
-        description: text(&op["description"]),
+        description: Prose::read(&op["description"]),
         needs: text(&op["x-keyrack-needs"]),
         parameters: parameters(op),
         fields: fields(document, op),
@@ -151,7 +160,7 @@ fn parameters(operation: &Value) -> Vec<Row> {
     let rows = each.map(|p| Row {
         name: p["name"].as_str().unwrap_or_default().to_owned(),
         kind: format!("{} ({})", kind(&p["schema"]), p["in"].as_str().unwrap_or_default()),
-        meaning: p["description"].as_str().unwrap_or_default().to_owned(),
+        meaning: Prose::read(&p["description"]),
         is_required: p["required"].as_bool().unwrap_or(false),
     });
     rows.collect()
@@ -165,7 +174,7 @@ fn fields(document: &Value, operation: &Value) -> Vec<Row> {
     let rows = schema["properties"].as_object().into_iter().flatten().map(|(name, property)| Row {
         name: name.clone(),
         kind: kind(property),
-        meaning: property["description"].as_str().unwrap_or_default().to_owned(),
+        meaning: Prose::read(&property["description"]),
         is_required: required.is_some_and(|names| names.iter().any(|n| n == name)),
     });
     rows.collect()
@@ -179,7 +188,7 @@ fn answers(operation: &Value) -> Vec<Row> {
             .as_object()
             .map(|_| ())
             .map_or(String::new(), |()| kind(&answer["content"]["application/json"]["schema"])),
-        meaning: answer["description"].as_str().unwrap_or_default().to_owned(),
+        meaning: Prose::read(&answer["description"]),
         is_required: false,
     });
     rows.collect()
@@ -195,7 +204,8 @@ fn resolve<'d>(document: &'d Value, schema: &'d Value) -> &'d Value {
 /// A schema in a few words.
 fn kind(schema: &Value) -> String {
     if let Some(reference) = schema["$ref"].as_str() {
-        return reference.rsplit('/').next().unwrap_or_default().to_owned();
+        let name = reference.rsplit('/').next().unwrap_or_default();
+        return name.strip_prefix("Page_").map_or_else(|| name.to_owned(), |of| format!("page of {of}"));
     }
     if let Some(options) = schema["oneOf"].as_array().or(schema["anyOf"].as_array()) {
         let named: Vec<String> = options.iter().map(kind).filter(|k| k != "null").collect();
