@@ -83,17 +83,21 @@ both_databases! {
     async fn those_who_only_ask_never_keep_a_server_from_its_claim(database: Database) {
         let world = World::new(database).await;
         let asked = Arc::new(AtomicUsize::new(0));
-        let guests: Vec<_> = (0..2).map(|_| tokio::spawn({
-            let (asked, url) = (Arc::clone(&asked), world.url.clone());
-            async move {
-                let store = Store::open(&url, at(1)).await.unwrap();
-                loop {
-                    store.served_up_to().await.unwrap();
-                    asked.fetch_add(1, Ordering::Relaxed);
-                    tokio::task::yield_now().await;
-                }
-            }
-        })).collect();
+        let guests: Vec<_> = (0..2)
+            .map(|_| {
+                tokio::spawn({
+                    let (asked, url) = (Arc::clone(&asked), world.url.clone());
+                    async move {
+                        let store = Store::open(&url, at(1)).await.unwrap();
+                        loop {
+                            store.served_up_to().await.unwrap();
+                            asked.fetch_add(1, Ordering::Relaxed);
+                            tokio::task::yield_now().await;
+                        }
+                    }
+                })
+            })
+            .collect();
         let mut claimed = 0;
         while claimed < 20 || asked.load(Ordering::Relaxed) < 500 {
             // Nobody else claims it.
@@ -114,7 +118,8 @@ async fn until<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
     tokio::time::timeout(std::time::Duration::from_secs(30), waiting).await.unwrap();
 }
 
-/// The claim, as soon as the one that was dropped is gone: at once on SQLite; PostgreSQL hears of a closed connection later.
+/// The claim, as soon as the one that was dropped is gone: at once on SQLite; PostgreSQL hears of a closed connection
+/// later.
 async fn freed(store: &Store) -> Claim {
     if store.sqlite_file().is_some() {
         return store.claim().await.unwrap();

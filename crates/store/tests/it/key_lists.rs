@@ -126,7 +126,11 @@ both_databases! {
         let mut writer = world.write().await;
         writer.update_key(&key).await.unwrap();
         commit(writer).await;
-        assert_eq!(names(&world, &t, filter("über"), at(0)).await, set(["ÜBER"]), "a new name is found like a first one");
+        assert_eq!(
+            names(&world, &t, filter("über"), at(0)).await,
+            set(["ÜBER"]),
+            "a new name is found like a first one"
+        );
         assert_eq!(names(&world, &t, filter("before"), at(0)).await, set([]));
     }
 

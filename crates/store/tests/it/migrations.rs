@@ -61,10 +61,14 @@ both_databases! {
     async fn of_many_first_starts_at_once_each_finds_a_whole_schema(database: Database) {
         let directory = tempfile::tempdir().unwrap();
         let url = database.fresh(directory.path()).unwrap();
-        let starts: Vec<_> = (0..6).map(|_| tokio::spawn({
-            let url = url.clone();
-            async move { Store::open(&url, at(0)).await.unwrap().prepare_all().await.unwrap() }
-        })).collect();
+        let starts: Vec<_> = (0..6)
+            .map(|_| {
+                tokio::spawn({
+                    let url = url.clone();
+                    async move { Store::open(&url, at(0)).await.unwrap().prepare_all().await.unwrap() }
+                })
+            })
+            .collect();
         for start in starts {
             start.await.unwrap();
         }

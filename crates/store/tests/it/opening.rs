@@ -112,8 +112,8 @@ async fn a_directory_that_is_not_there_is_named() {
     assert!(name.ends_with("/no/k.db"), "{name}");
 }
 
-/// What a commit survives is set for each connection and seen by no other. So a trigger, which runs in the connection that
-/// writes, notes it down.
+/// What a commit survives is set for each connection and seen by no other. So a trigger, which runs in the connection
+/// that writes, notes it down.
 #[tokio::test]
 async fn the_connection_that_writes_flushes_each_commit_and_keeps_foreign_keys() {
     let world = World::new(Database::Sqlite).await;

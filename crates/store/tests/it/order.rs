@@ -157,11 +157,8 @@ both_databases! {
         let world = World::new(database).await;
         let t = samples::tenancy(&world.store, "acme").await;
         let (actor, subject) = (samples::id(), samples::id());
-        let own = |kind, seconds| NewEvent {
-            at: at(seconds),
-            organization: Some(t.organization.id),
-            ..samples::event(kind)
-        };
+        let own =
+            |kind, seconds| NewEvent { at: at(seconds), organization: Some(t.organization.id), ..samples::event(kind) };
         let events = [
             NewEvent { actor_id: Some(actor), ..own("a", 10) },
             NewEvent { subject_id: Some(subject), ..own("b", 20) },

@@ -58,11 +58,8 @@ both_databases! {
         let organization = t.organization.id;
         let bare = samples::key(&t.group, "bare");
         let full = full_key(&t);
-        let full_secret = NewSecret {
-            display_prefix: full.display_prefix.clone(),
-            last4: full.last4.clone(),
-            ..samples::secret(1)
-        };
+        let full_secret =
+            NewSecret { display_prefix: full.display_prefix.clone(), last4: full.last4.clone(), ..samples::secret(1) };
         let mut writer = world.write().await;
         writer.insert_key(&bare, &samples::secret(1)).await.unwrap();
         writer.insert_key(&full, &full_secret).await.unwrap();
@@ -247,7 +244,8 @@ both_databases! {
         assert!(reader.find_key_anywhere(other.id).await.unwrap().is_some());
         drop(reader);
 
-        let told = "SELECT name, CAST(pepper_id AS TEXT), CAST(deleted_at AS TEXT) FROM tombstone ORDER BY pepper_id, name";
+        let told =
+            "SELECT name, CAST(pepper_id AS TEXT), CAST(deleted_at AS TEXT) FROM tombstone ORDER BY pepper_id, name";
         let rows = world.look().await.rows(told).await;
         let row = |pepper: &str| ["billing", pepper, "1800000000000042"].map(|v| Some(v.to_owned())).to_vec();
         assert_eq!(rows, [row("1"), row("1"), row("2")]);
@@ -282,11 +280,8 @@ both_databases! {
 
         let gone = KeyId(samples::id());
         let later: Timestamp = from_micros(1_800_000_000_000_050);
-        for uses in [
-            vec![(key.id, 1, at(10)), (gone, 1, at(10))],
-            vec![(key.id, 2, later), (key.id, 1, at(5))],
-            vec![],
-        ] {
+        for uses in [vec![(key.id, 1, at(10)), (gone, 1, at(10))], vec![(key.id, 2, later), (key.id, 1, at(5))], vec![]]
+        {
             world.write().await.commit_uses(&uses).await.unwrap();
         }
         let mut reader = world.read().await;
@@ -301,7 +296,8 @@ both_databases! {
         let world = World::new(database).await;
         let t = samples::tenancy(&world.store, "acme").await;
         let other = samples::tenancy(&world.store, "other").await;
-        let made = |t: &Tenancy, by| ApiKey { created_by: Some(by), ..samples::key(&t.group, &samples::id().to_string()) };
+        let made =
+            |t: &Tenancy, by| ApiKey { created_by: Some(by), ..samples::key(&t.group, &samples::id().to_string()) };
         let own = made(&t, t.user.id);
         let others = [made(&t, other.user.id), made(&other, t.user.id)];
         let mut writer = world.write().await;

@@ -203,7 +203,8 @@ both_databases! {
         assert!(writer.delete_session(bare.id).await.unwrap());
         assert!(!writer.delete_session(bare.id).await.unwrap());
         // A later one clears away those that have ended.
-        let later = keyrack_store::NewSession { created_at: at(100), expires_at: at(200), ..samples::session(t.user.id) };
+        let later =
+            keyrack_store::NewSession { created_at: at(100), expires_at: at(200), ..samples::session(t.user.id) };
         writer.insert_session(&later).await.unwrap();
         assert!(writer.find_session(&full.token_digest).await.unwrap().is_none());
         assert_eq!(writer.delete_sessions_of(t.user.id).await.unwrap(), 1);

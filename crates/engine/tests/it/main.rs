@@ -1,0 +1,24 @@
+//! What `keyrack-engine` promises, through its use cases alone. One module for each subject.
+#![cfg(test)]
+
+mod authority;
+mod following;
+mod formats;
+mod guards;
+mod idempotency;
+mod imports;
+mod keys_lived;
+mod keys_made;
+mod leaks;
+mod lost_actors;
+mod members;
+mod no_deletion_opens;
+mod no_stronger_key;
+mod peppers;
+mod questions;
+mod rotation;
+mod routes;
+mod slow_keys;
+mod support;
+mod tenancy;
+mod unwritable;

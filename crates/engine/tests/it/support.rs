@@ -1,0 +1,257 @@
+//! An engine of a test's own, with a clock that the test sets.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::task::{Poll, Waker};
+
+use keyrack_core::carrier::Carried;
+use keyrack_core::decide::Place;
+use keyrack_core::guard::{Audience, Demand};
+use keyrack_core::{Decision, Guard, KeyId, OrganizationId, Pepper, Reason, Timestamp, UserId, from_micros, micros};
+use keyrack_engine::{
+    Actor, Clock, Context, CreatedKey, Engine, EngineRole, Error, KeyView, NewInstance, NewKey, OsRandom, Parts,
+    Person, Presented, Store, Verdict,
+};
+use keyrack_testkit::Database;
+use tempfile::TempDir;
+
+pub(crate) const OWNER: &str = "ada@example.com";
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
+
+/// A clock that stands until it is set.
+#[derive(Debug)]
+pub(crate) struct TestClock(AtomicI64);
+
+impl TestClock {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self(AtomicI64::new(1_800_000_000_123_457)))
+    }
+
+    pub(crate) fn set(&self, to: Timestamp) {
+        self.0.store(micros(to), Ordering::SeqCst);
+    }
+
+    pub(crate) fn advance(&self, seconds: i64) {
+        self.0.fetch_add(seconds * 1_000_000, Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        from_micros(self.0.load(Ordering::SeqCst))
+    }
+}
+
+pub(crate) fn pepper(id: i64, byte: u8) -> Pepper {
+    Pepper::new(id, &[byte; 32])
+}
+
+/// Starts an engine on a database, as a process of its own would.
+pub(crate) async fn start(
+    url: &str,
+    clock: &Arc<TestClock>,
+    peppers: Vec<Pepper>,
+    role: EngineRole,
+) -> keyrack_engine::Result<Arc<Engine>> {
+    let store = Store::open(url, clock.now()).await?;
+    let random = Arc::new(OsRandom::default());
+    Engine::start(Parts { store, clock: clock.clone(), random, peppers }, role).await
+}
+
+/// A server's engine on a database with one organization, its owner and its first key.
+pub(crate) struct World {
+    pub(crate) url: String,
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) organization: OrganizationId,
+    pub(crate) owner: UserId,
+    pub(crate) management_key: String,
+    pub(crate) directory: TempDir,
+}
+
+impl World {
+    pub(crate) async fn new(database: Database) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let url = database.fresh(directory.path()).unwrap();
+        Self::at(url, directory).await
+    }
+
+    /// On a database that is already made.
+    pub(crate) async fn at(url: String, directory: TempDir) -> Self {
+        let clock = TestClock::new();
+        let engine = start(&url, &clock, vec![pepper(1, 1)], EngineRole::Server).await.unwrap();
+        let new = NewInstance {
+            slug: "acme".to_owned(),
+            name: None,
+            owner_email: OWNER.to_owned(),
+            owner_password: PASSWORD.to_owned(),
+        };
+        let made = engine.initialize(new).await.unwrap().unwrap();
+        let management_key = made.management_key.expose().to_owned();
+        Self { url, clock, engine, organization: made.organization, owner: made.user, management_key, directory }
+    }
+
+    /// Another engine on the same database, as another process has one.
+    pub(crate) async fn another(&self, role: EngineRole) -> Arc<Engine> {
+        start(&self.url, &self.clock, vec![pepper(1, 1)], role).await.unwrap()
+    }
+
+    /// Another store on the same database.
+    pub(crate) async fn store(&self) -> Store {
+        Store::open(&self.url, self.now()).await.unwrap()
+    }
+
+    /// Keeps every change of the organization waiting, until dropped.
+    pub(crate) async fn lock(&self) -> keyrack_store::Writer {
+        self.store().await.write(&[self.organization]).await.unwrap()
+    }
+
+    /// The number of the newest change. Nothing is changed without one.
+    pub(crate) async fn head(&self) -> i64 {
+        self.store().await.read().await.unwrap().feed_head().await.unwrap().unwrap().seq
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// A moment so many seconds from now.
+    pub(crate) fn later(&self, seconds: i64) -> Timestamp {
+        from_micros(micros(self.now()) + seconds * 1_000_000)
+    }
+
+    /// The host's command line.
+    pub(crate) fn host(&self) -> Context {
+        Context::host(self.organization)
+    }
+
+    /// A signed-in person.
+    pub(crate) async fn signed_in(&self, email: &str, password: &str) -> (Context, Person) {
+        let signed_in = self.engine.sign_in(email, password, (None, None)).await.unwrap();
+        let person = self.engine.person(signed_in.token.expose(), Some(self.organization)).await.unwrap().unwrap();
+        let actor = Actor::User {
+            id: person.user,
+            name: person.email.clone(),
+            session: person.session,
+            is_instance_admin: person.is_instance_admin,
+            role: person.role,
+        };
+        (Context { actor, ..self.host() }, person)
+    }
+
+    /// Makes a key, as the host.
+    pub(crate) async fn key(&self, new: NewKey) -> (KeyView, String) {
+        shown(self.engine.create_key(&self.host(), new).await.unwrap())
+    }
+
+    /// Makes a key of this name in the default group, as the host.
+    pub(crate) async fn plain_key(&self, name: &str) -> (KeyId, String) {
+        let (key, text) = self.key(named(name)).await;
+        (key.key.id, text)
+    }
+
+    /// What a door asks that any live key of the organization passes.
+    pub(crate) fn any_key(&self) -> Guard {
+        Guard::new(Audience::Own(self.organization))
+    }
+
+    /// What a door asks that wants this scope.
+    pub(crate) fn scope(&self, scope: &str) -> Guard {
+        Guard { demand: Some(Demand::Scope(scope.parse().unwrap())), ..self.any_key() }
+    }
+
+    /// Decides about a key at a door outside all workspaces.
+    pub(crate) async fn ask(&self, text: &str, guard: &Guard) -> Verdict {
+        self.engine.verify(guard, &presented(text)).await.unwrap()
+    }
+
+    /// Whether a key passes a door that any live key passes.
+    pub(crate) async fn passes(&self, text: &str) -> bool {
+        self.ask(text, &self.any_key()).await.is_grant()
+    }
+
+    /// Why a key does not pass it, if it does not.
+    pub(crate) async fn reason(&self, text: &str) -> Option<Reason> {
+        self.ask(text, &self.any_key()).await.reason()
+    }
+
+    /// Acts with a key, as the door made of it.
+    pub(crate) async fn acting(&self, text: &str) -> Context {
+        let verdict = self.ask_anywhere(text).await;
+        let key = verdict.key.unwrap();
+        let facts = key.facts();
+        let actor = Actor::Key {
+            id: facts.key,
+            name: key.record.name.to_string(),
+            organization: facts.organization,
+            workspace: facts.workspace,
+            is_instance_admin: facts.in_access_group && facts.scopes.grants(&keyrack_engine::instance_scope()),
+        };
+        Context { actor, ..Context::host(facts.organization) }
+    }
+
+    async fn ask_anywhere(&self, text: &str) -> Verdict {
+        let presented = Presented { place: Place::Anywhere, ..presented(text) };
+        self.engine.verify(&Guard::new(Audience::Any), &presented).await.unwrap()
+    }
+}
+
+/// A key of this name with nothing else said.
+pub(crate) fn named(name: &str) -> NewKey {
+    NewKey { name: Some(name.to_owned()), ..NewKey::default() }
+}
+
+pub(crate) fn texts(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|&text| text.to_owned()).collect()
+}
+
+/// A made key and its text.
+pub(crate) fn shown(created: CreatedKey) -> (KeyView, String) {
+    let text = created.secret.unwrap().expose().to_owned();
+    (created.key, text)
+}
+
+/// A request that carries this key and says little else.
+pub(crate) fn presented(text: &str) -> Presented<'_> {
+    Presented {
+        credential: Carried::Key(text.into()),
+        session: None,
+        method: "GET",
+        address: Some(IpAddr::from([192, 0, 2, 1])),
+        place: Place::Nowhere,
+    }
+}
+
+pub(crate) trait IsGrant {
+    fn is_grant(&self) -> bool;
+}
+
+impl IsGrant for Verdict {
+    fn is_grant(&self) -> bool {
+        matches!(self.decision, Decision::Grant(_))
+    }
+}
+
+/// What a future gives without waiting for anything, if it does.
+pub(crate) fn at_once<F: Future>(future: F) -> Option<F::Output> {
+    match std::pin::pin!(future).poll(&mut std::task::Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+/// The stable word of a refusal: a code, or the field that cannot be taken.
+pub(crate) fn code<T>(result: keyrack_engine::Result<T>) -> String {
+    match result {
+        Ok(_) => "done".to_owned(),
+        Err(Error::Conflict { code, .. } | Error::Forbidden { code, .. }) => code.to_owned(),
+        Err(Error::Invalid(field)) => field.field,
+        Err(Error::NotFound(what)) => format!("no {what}"),
+        Err(Error::Unauthorized) => "unauthorized".to_owned(),
+        Err(Error::IdempotencyMismatch) => "mismatch".to_owned(),
+        Err(Error::Unavailable(..)) => "unavailable".to_owned(),
+        Err(Error::NotYetSeen) => "not yet seen".to_owned(),
+        Err(error) => panic!("{error:?}"),
+    }
+}
