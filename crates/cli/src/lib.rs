@@ -79,7 +79,16 @@ async fn dispatch(command: Command, json: bool, settings: Settings) -> anyhow::R
         Command::Config => commands::config::run(json, &settings),
         Command::Doctor => doctor::run(json, &settings).await,
         Command::Openapi(openapi) => commands::openapi::run(openapi).await,
-        Command::Completions { shell } => commands::completions(shell),
+        Command::Completions { shell } => completions(shell),
         Command::Manage(manage) => commands::manage(manage, json, &settings).await,
     }
+}
+
+/// `keyrack completions`.
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {
+    let mut command = Settings::add_flags(Cli::command());
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, "keyrack", &mut script);
+    serve::announce(String::from_utf8(script)?.trim_end());
+    Ok(ExitCode::from(exit::DONE))
 }

@@ -14,8 +14,9 @@ use keyrack_core::{Decision, Guard, OrganizationId, Reason, UserId};
 use keyrack_engine::{Actor, Context, KnownKey, Person, Presented};
 
 use crate::app::App;
-use crate::endpoint::Needs;
-use crate::error::{ApiError, RequestId};
+use crate::error::ApiError;
+use crate::needs::Needs;
+use crate::request_id::RequestId;
 
 /// The name of the session cookie.
 pub(crate) const COOKIE: &str = "__Host-keyrack_session";

@@ -12,6 +12,7 @@ use keyrack_core::decide::Outward;
 use keyrack_engine::Error;
 
 use crate::app::App;
+use crate::request_id::RequestId;
 
 /// The message of every 401.
 const INVALID_KEY: &str = "Invalid API key";
@@ -125,10 +126,6 @@ impl IntoResponse for ApiError {
         response
     }
 }
-
-/// The id of a request, as logs and answers bear it.
-#[derive(Clone, Debug)]
-pub struct RequestId(pub String);
 
 /// Gives each request its id, and writes down the errors of those behind.
 pub(crate) async fn render(State(app): State<App>, mut request: Request, next: Next) -> Response {

@@ -10,17 +10,21 @@ mod error;
 mod json;
 mod listen;
 mod metrics;
+mod needs;
 mod openapi;
+mod request_id;
+mod settings;
 
 pub use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use http::header::{CONTENT_TYPE, HeaderValue};
 
-pub use app::{App, ServerSettings};
+pub use app::App;
 pub use caller::{HostRequest, Peer};
-pub use endpoint::Needs;
 pub use listen::{Body, Front, serve, serve_text};
+pub use needs::Needs;
+pub use settings::ServerSettings;
 
 /// The router of Keyrack's own paths.
 pub fn router(app: App) -> Router {

@@ -13,7 +13,7 @@ pub(crate) mod verify;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{CommandFactory as _, Subcommand};
+use clap::Subcommand;
 
 use crate::config::Settings;
 use crate::exit;
@@ -57,15 +57,6 @@ pub(crate) async fn manage(command: Manage, json: bool, settings: &Settings) -> 
         Manage::Routes(routes) => routes::run(routes, json, settings).await?,
         Manage::Audit(audit) => organizations::audit(audit, json, settings).await?,
     }
-    Ok(ExitCode::from(exit::DONE))
-}
-
-/// `keyrack completions`.
-pub(crate) fn completions(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {
-    let mut command = Settings::add_flags(crate::args::Cli::command());
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut command, "keyrack", &mut script);
-    crate::serve::announce(String::from_utf8(script)?.trim_end());
     Ok(ExitCode::from(exit::DONE))
 }
 

@@ -13,8 +13,9 @@ use super::{cursor, limit};
 use crate::app::App;
 use crate::caller::Caller;
 use crate::convert::{self, Wire as _};
-use crate::error::{ApiError, RequestId};
+use crate::error::ApiError;
 use crate::json::{Json, Path, Query};
+use crate::request_id::RequestId;
 
 /// List members
 #[utoipa::path(get, path = "/api/members", tag = "members", operation_id = "listMembers", params(Paging),

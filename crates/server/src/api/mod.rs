@@ -17,8 +17,9 @@ use keyrack_core::Action::{Read, Write};
 use utoipa_axum::routes;
 
 use crate::app::App;
-use crate::endpoint::{Endpoints, Needs};
+use crate::endpoint::Endpoints;
 use crate::error::ApiError;
+use crate::needs::Needs;
 
 /// How many a list gives if nobody says.
 const DEFAULT_LIMIT: i64 = 50;

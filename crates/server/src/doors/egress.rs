@@ -17,7 +17,7 @@ use ipnet::IpNet;
 use keyrack_core::address::canonical;
 use tokio::net::TcpStream;
 
-use crate::app::ServerSettings;
+use crate::settings::ServerSettings;
 
 /// How long connecting may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);

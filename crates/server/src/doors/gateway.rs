@@ -18,8 +18,9 @@ use keyrack_engine::{Presented, RouteMatch, Target, Verdict};
 use super::headers::{self, Identity};
 use crate::app::App;
 use crate::caller;
-use crate::error::{self, ApiError, RequestId};
-use crate::listen::Body;
+use crate::error::{self, ApiError};
+use crate::request_id::RequestId;
+use axum::body::Body;
 
 /// How long a service may take to begin its answer.
 const ANSWER_WITHIN: Duration = Duration::from_mins(1);

@@ -7,8 +7,8 @@ use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::egress::{Connector, Egress};
-use crate::app::ServerSettings;
-use crate::listen::Body;
+use crate::settings::ServerSettings;
+use axum::body::Body;
 
 /// Pooled connections to upstreams, HTTP and HTTPS.
 pub struct Upstreams(Client<HttpsConnector<Connector>, Body>);

@@ -1,0 +1,33 @@
+//! Names of requests.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use jiff::Timestamp;
+
+/// The id of a request, as logs and answers bear it.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub String);
+
+/// Names requests: version 7 UUIDs whose last part is counted on from a random start. They need to be unique, not secret,
+/// and drawing randomness for each request would cost more than deciding about it.
+pub(crate) struct RequestIds {
+    start: [u8; 10],
+    count: AtomicU64,
+}
+
+impl RequestIds {
+    /// Counts on from these random bits.
+    pub(crate) fn starting_at(start: [u8; 10]) -> Self {
+        Self { start, count: AtomicU64::new(0) }
+    }
+
+    /// The next id.
+    pub(crate) fn next(&self, now: Timestamp) -> RequestId {
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        let mut bits = self.start;
+        for (byte, counted) in bits[2..].iter_mut().zip(count.to_be_bytes()) {
+            *byte ^= counted;
+        }
+        RequestId(keyrack_core::id::uuid_v7(now, bits).to_string())
+    }
+}
