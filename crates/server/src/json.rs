@@ -115,9 +115,10 @@ pub(crate) async fn read_body(request: Request, limit: usize) -> Result<Bytes, A
 pub(crate) fn parse<T: DeserializeOwned + Serialize>(body: &[u8]) -> Result<T, ApiError> {
     let mut reader = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        // `?` stands for a name that could not be read, `.` for the whole.
         let path = error.path().to_string();
-        let path = if matches!(&*path, "." | "?") { "body".to_owned() } else { path };
-        ApiError::field(path, plainly(error.inner()))
+        let known = path.trim_end_matches('?').trim_end_matches('.');
+        ApiError::field(if known.is_empty() { "body" } else { known }, plainly(error.inner()))
     })?;
     reader.end().map_err(|_| ApiError::field("body", "goes on after its JSON value"))?;
     if body.contains(&b'[') {

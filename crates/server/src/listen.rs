@@ -14,7 +14,8 @@ use axum::Router;
 use axum::response::IntoResponse as _;
 use bytes::Bytes;
 use http::{Request, Response, Version};
-use http_body::Frame;
+use http_body::{Body as _, Frame};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -37,6 +38,8 @@ pub type Body = axum::body::Body;
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// How long a body may be silent between two parts of it.
 const BODY_PART_WITHIN: Duration = Duration::from_secs(20);
+/// How long a body that nobody wants is read on.
+const LINGER: Duration = Duration::from_secs(10);
 /// How long requests in flight may take once the server is to stop.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// The most connections at once; more wait to be accepted.
@@ -122,7 +125,7 @@ pub async fn serve(listener: TcpListener, front: Front, stop: impl Future<Output
             begins.notify_one();
             let front = front.clone();
             async move {
-                let mut request = request.map(|body| Body::new(Impatient { body, silence: None }));
+                let mut request = request.map(|body| Body::new(Arriving { body: Some(body), silence: None }));
                 request.extensions_mut().insert(Peer(Some(peer.ip())));
                 Ok::<_, Infallible>(front.answer(request).await)
             }
@@ -147,13 +150,24 @@ pub async fn serve(listener: TcpListener, front: Front, stop: impl Future<Output
     }
 }
 
-/// A body that fails when nothing more of it arrives: who sends half a request and waits does not keep us waiting.
-struct Impatient {
-    body: Incoming,
+/// The body of a request. It fails when nothing more of it arrives, so that who sends half of one does not keep us waiting.
+/// When it is dropped before its end, the rest is read and thrown away: a client that is still sending when the connection
+/// closes never reads why it was refused.
+struct Arriving {
+    /// `None` once all of it is here.
+    body: Option<Incoming>,
     silence: Option<Pin<Box<Sleep>>>,
 }
 
-impl http_body::Body for Impatient {
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        if let Some(mut rest) = self.body.take().filter(|body| !body.is_end_stream()) {
+            tokio::spawn(tokio::time::timeout(LINGER, async move { while let Some(Ok(_)) = rest.frame().await {} }));
+        }
+    }
+}
+
+impl http_body::Body for Arriving {
     type Data = Bytes;
     type Error = axum::BoxError;
 
@@ -161,21 +175,26 @@ impl http_body::Body for Impatient {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
             self.silence = None;
+            if !matches!(frame, Some(Ok(_))) {
+                self.body = None;
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(BODY_PART_WITHIN)));
         ready!(silence.as_mut().poll(context));
+        self.body = None;
         Poll::Ready(Some(Err("the body goes on too slowly".into())))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(|| http_body::SizeHint::with_exact(0), Incoming::size_hint)
     }
 }
 
