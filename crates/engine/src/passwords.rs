@@ -39,7 +39,8 @@ impl SlowPool {
     pub async fn hash_password(&self, password: &str) -> Result<String> {
         let length = password.chars().count();
         if length < MIN_PASSWORD || password.len() > MAX_PASSWORD {
-            return Err(Error::invalid("password", format!("must have at least {MIN_PASSWORD} characters")));
+            let message = format!("must have at least {MIN_PASSWORD} characters, and at most {MAX_PASSWORD} bytes");
+            return Err(Error::invalid("password", message));
         }
         let password = zeroize::Zeroizing::new(password.to_owned());
         let hashed = self.run(move || argon2().hash_password(password.as_bytes()).map(|hash| hash.to_string()));

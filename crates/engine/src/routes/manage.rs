@@ -1,6 +1,7 @@
 //! Making, changing and deleting routes.
 
 use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
 
 use keyrack_core::pattern::Pattern;
 use keyrack_core::{KeyId, RouteId, name};
@@ -221,14 +222,29 @@ fn check_target(target: &Target) -> Result<()> {
         return refuse("must start with http:// or https://");
     };
     let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-    if authority.is_empty() || authority.contains('@') || url.len() > 2048 || !url.bytes().all(|b| b.is_ascii_graphic())
-    {
-        return refuse("must name a host, without user name and password");
+    if !is_authority(authority) || url.len() > 2048 || !url.bytes().all(|b| b.is_ascii_graphic()) {
+        return refuse("must name a host, and no user or password");
     }
     if path.contains(['?', '#']) || keyrack_core::path::check(path.as_bytes()).is_err() {
         return refuse("must have a plain path, without query");
     }
     Ok(())
+}
+
+/// A host, or an IPv6 address in brackets, and a port if there is one.
+fn is_authority(text: &str) -> bool {
+    let is_name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+    };
+    let is_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|p| p > 0);
+    match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
+        Some(Some((address, ""))) => address.parse::<Ipv6Addr>().is_ok(),
+        Some(Some((address, port))) => {
+            address.parse::<Ipv6Addr>().is_ok() && port.strip_prefix(':').is_some_and(is_port)
+        }
+        Some(None) => false,
+        None => text.split_once(':').map_or_else(|| is_name(text), |(name, port)| is_name(name) && is_port(port)),
+    }
 }
 
 fn about(route: &Route) -> Subject<'_> {
