@@ -51,6 +51,9 @@ impl Engine {
             let is_held = held.lock().await.claim.check().await.is_ok();
             if !is_held {
                 self.regain(held).await;
+            } else if !self.has_claim.swap(true, Ordering::AcqRel) {
+                // Only a session that ends gives its claim up: nobody else can have served meanwhile.
+                tracing::info!("the database answers again; the claim on it was never lost");
             }
         }
     }
@@ -59,7 +62,7 @@ impl Engine {
     /// everything has been read anew.
     async fn regain(&self, held: &AsyncMutex<Held>) {
         if self.has_claim.swap(false, Ordering::AcqRel) {
-            tracing::error!("the claim on the database is lost; answering 503 until it is back");
+            tracing::error!("the claim on the database is lost or in doubt; answering 503 until it is back");
         }
         let Ok(claim) = self.store.claim().await else { return };
         let mut feed = self.feed.lock().await;
