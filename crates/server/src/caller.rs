@@ -12,6 +12,7 @@ use keyrack_core::carrier;
 use keyrack_core::decide::Place;
 use keyrack_core::{Decision, Guard, OrganizationId, Reason, UserId};
 use keyrack_engine::{Actor, Context, KnownKey, Person, Presented};
+use uuid::Uuid;
 
 use crate::app::App;
 use crate::error::ApiError;
@@ -165,14 +166,10 @@ pub(crate) fn address(app: &App, request: &Parts) -> Option<IpAddr> {
 /// site's page.
 pub(crate) async fn session(app: &App, headers: &HeaderMap, method: &Method) -> Result<Option<Person>, ApiError> {
     let Some(cookie) = cookie(headers) else { return Ok(None) };
-    let organization = match headers.get(ORGANIZATION) {
-        None => None,
-        Some(value) => {
-            let named = value.to_str().ok().and_then(|text| app.engine.directory().resolve(text));
-            let message = "Keyrack-Organization names no organization";
-            Some(named.ok_or_else(|| ApiError::bad_request(message))?.organization.id)
-        }
-    };
+    let named = headers.get(ORGANIZATION);
+    let known = named.and_then(|value| app.engine.directory().resolve(value.to_str().ok()?));
+    // A name of nothing counts as an organization that is not theirs, so that nobody learns which there are.
+    let organization = named.map(|_| known.map_or(OrganizationId(Uuid::max()), |tenant| tenant.organization.id));
     let Some(person) = app.engine.person(&cookie, organization).await? else { return Ok(None) };
     if !method.is_safe() && !is_same_origin(headers) {
         let message = "a request with a session must come from this site's own pages";
