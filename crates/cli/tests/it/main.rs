@@ -1,0 +1,8 @@
+//! What the program promises whoever sends it something: over HTTP, on a bare socket and on the command line.
+//!
+//! One module for each subject; the binary under test is the real one, and what it is asked comes from outside.
+#![cfg(test)]
+
+mod bad_input;
+mod errors;
+mod support;
