@@ -1,5 +1,4 @@
 //! The parts of a decision, one by one: digest, look-up, decide.
-#![expect(missing_docs, reason = "criterion's macros make undocumented items")]
 
 use std::hint::black_box;
 
