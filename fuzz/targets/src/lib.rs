@@ -6,6 +6,7 @@
 #![expect(clippy::missing_panics_doc, reason = "to panic where a promise is broken is what a target is for")]
 
 mod authorization;
+mod body;
 mod decision;
 mod key_format;
 mod key_text;
@@ -17,6 +18,7 @@ mod query;
 mod scope;
 
 pub use authorization::authorization;
+pub use body::body;
 pub use decision::decision;
 pub use key_format::key_format;
 pub use key_text::key_text;
@@ -31,8 +33,9 @@ pub use scope::scope;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is also that of its corpus and of its front end.
-pub const ALL: [(&str, Target); 10] = [
+pub const ALL: [(&str, Target); 11] = [
     ("authorization", authorization),
+    ("body", body),
     ("decision", decision),
     ("key_format", key_format),
     ("key_text", key_text),
