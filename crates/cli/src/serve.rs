@@ -18,6 +18,7 @@ use crate::{connect, exit, logging};
 /// Serves until Ctrl-C or SIGTERM.
 pub(crate) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     logging::start(settings)?;
+    keep_out_of_core_dumps();
     let server = Server::start(settings).await?;
     announce(&format!("keyrack listens on http://{}", server.address));
     if !server.engine.is_initialized().await? {
@@ -25,6 +26,14 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     }
     server.run(stop_signal()).await;
     Ok(ExitCode::from(exit::DONE))
+}
+
+/// A core dump would hold the pepper and whatever key has just passed.
+fn keep_out_of_core_dumps() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
+        tracing::warn!(%error, "core dumps cannot be switched off");
+    }
 }
 
 /// Tells something on stdout at once, also when that is no terminal.

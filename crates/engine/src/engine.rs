@@ -34,7 +34,9 @@ pub struct Engine {
     pub(crate) keyring: Keyring,
     pub(crate) routes: RouteTable,
     pub(crate) meter: Meter,
+    /// For keys and for passwords apart, so that who guesses passwords keeps no key waiting.
     pub(crate) slow: SlowPool,
+    pub(crate) passwords: SlowPool,
     pub(crate) feed: AsyncMutex<FeedHead>,
     applied: AtomicI64,
     /// False while another process may hold the claim.
@@ -85,6 +87,7 @@ impl Engine {
             routes: RouteTable::default(),
             meter: Meter::default(),
             slow: SlowPool::default(),
+            passwords: SlowPool::default(),
             feed: AsyncMutex::new(head),
             applied: AtomicI64::new(head.seq),
             has_claim: AtomicBool::new(true),

@@ -42,7 +42,7 @@ impl Engine {
         let slug = name::slug(&new.slug).map_err(|e| Error::invalid("organization", e))?;
         let title = name::name(new.name.as_deref().unwrap_or(&slug)).map_err(|e| Error::invalid("name", e))?;
         let email = name::email(&new.owner_email).map_err(|e| Error::invalid("owner_email", e))?;
-        let password_hash = Some(self.slow.hash_password(&new.owner_password).await?);
+        let password_hash = Some(self.passwords.hash_password(&new.owner_password).await?);
         let now = self.now();
         let organization = Organization {
             id: OrganizationId::new(now, self.random_id()?),

@@ -43,7 +43,7 @@ impl Engine {
         let Some(password) = new.password else { return self.invite(ctx, email, new.role).await };
         Self::only_instance_admin(ctx)?;
         let name = name::name(new.name.as_deref().unwrap_or(&email)).map_err(|e| Error::invalid("name", e))?;
-        let password_hash = Some(self.slow.hash_password(&password).await?);
+        let password_hash = Some(self.passwords.hash_password(&password).await?);
         let now = self.now();
         let id = UserId::new(now, self.random_id()?);
         let user =
@@ -101,7 +101,7 @@ impl Engine {
         drop(reader);
         let user = match known {
             Some(user) => {
-                if !self.slow.verify_password(password, user.password_hash.clone()).await? {
+                if !self.passwords.verify_password(password, user.password_hash.clone()).await? {
                     return Err(Error::Unauthorized);
                 }
                 user
@@ -110,7 +110,7 @@ impl Engine {
                 id: UserId::new(now, self.random_id()?),
                 email: invitation.email.clone(),
                 name: invitation.email.clone(),
-                password_hash: Some(self.slow.hash_password(password).await?),
+                password_hash: Some(self.passwords.hash_password(password).await?),
                 is_instance_admin: false,
                 created_at: now,
                 updated_at: now,

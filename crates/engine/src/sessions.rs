@@ -57,7 +57,7 @@ impl Engine {
         let email = keyrack_core::name::email(email).unwrap_or_default();
         let user = self.reader().await?.find_user_by_email(&email).await?;
         let hash = user.as_ref().and_then(|u| u.password_hash.clone());
-        let is_right = self.slow.verify_password(password, hash).await?;
+        let is_right = self.passwords.verify_password(password, hash).await?;
         let user = user.filter(|u| is_right && u.password_hash.is_some()).ok_or(Error::Unauthorized)?;
         let now = self.now();
         let token = Token::draw(self.random.as_ref())?;
