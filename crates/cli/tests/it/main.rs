@@ -5,4 +5,5 @@
 
 mod bad_input;
 mod errors;
+mod leaks;
 mod support;
