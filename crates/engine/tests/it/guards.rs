@@ -172,9 +172,17 @@ both_databases! {
         for text in [&text, &other] {
             assert!(!world.ask(text, &door().route.guard).await.is_grant());
         }
-        // The route can still be changed while it names the key that is gone.
+        // The route can still be changed while it names the key that is gone, but not to name it anew.
         let rename = RoutePatch { name: some("renamed"), ..RoutePatch::default() };
         assert_eq!(code(engine.update_route(&host, route.id, rename).await), "done");
+        assert!(!world.ask(&other, &door().route.guard).await.is_grant());
+        let guard = GuardText { keys: Some(vec![id.to_string()]), ..GuardText::default() };
+        let again = RoutePatch { guard: Some(guard), ..RoutePatch::default() };
+        assert_eq!(code(engine.update_route(&host, route.id, again).await), "guard.keys[0]");
+        // Nor does a list let anybody in that was empty from the start.
+        let guard = GuardText { keys: Some(vec![]), groups: Some(vec![]), ..GuardText::default() };
+        let empty = RoutePatch { guard: Some(guard), ..RoutePatch::default() };
+        assert_eq!(code(engine.update_route(&host, route.id, empty).await), "done");
         assert!(!world.ask(&other, &door().route.guard).await.is_grant());
     }
 
