@@ -1,7 +1,9 @@
 //! One process serves a database; what it has applied is seen by others.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 
 use keyrack_store::{Claim, Result, Store, StoreError};
 use keyrack_testkit::{Database, both_databases};
@@ -137,6 +139,32 @@ async fn a_link_to_the_file_leads_to_the_same_claim() {
     let linked = Store::open(&format!("sqlite:{}", link.display()), at(1)).await.unwrap();
     let _claim = world.store.claim().await.unwrap();
     assert!(is_refused(&linked.claim().await));
+}
+
+/// Whoever asks whether a server is there takes this lock for an instant.
+fn asking(world: &World) -> File {
+    let name = format!("{}.lock", world.store.sqlite_file().unwrap().display());
+    let file = File::options().write(true).create(true).truncate(false).open(name).unwrap();
+    file.try_lock_shared().unwrap();
+    file
+}
+
+#[tokio::test]
+async fn a_claim_waits_for_those_who_only_ask() {
+    let world = World::new(Database::Sqlite).await;
+    let asking = asking(&world);
+    let mut claim = Box::pin(world.store.claim());
+    let waits = std::future::poll_fn(|cx| Poll::Ready(claim.as_mut().poll(cx).is_pending())).await;
+    assert!(waits);
+    drop(asking);
+    claim.await.unwrap();
+}
+
+#[tokio::test]
+async fn those_who_only_ask_are_not_taken_for_a_server() {
+    let world = World::new(Database::Sqlite).await;
+    let _asking = asking(&world);
+    assert_eq!(world.store.served_up_to().await.unwrap(), None);
 }
 
 #[tokio::test]
