@@ -13,7 +13,7 @@ use crate::{commands, exit, serve};
 
 /// Makes an API key for an organization and prints it once.
 #[derive(Parser)]
-#[command(name = "create_api_key", version, about, subcommand_negates_reqs = true)]
+#[command(name = "create_api_key", version, subcommand_negates_reqs = true)]
 pub(crate) struct Alias {
     #[command(subcommand)]
     command: Option<Command>,

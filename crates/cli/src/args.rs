@@ -10,7 +10,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 verify 
 
 /// API keys for people who run APIs.
 #[derive(Parser)]
-#[command(name = "keyrack", version, about, after_help = EXIT_CODES, propagate_version = true)]
+#[command(name = "keyrack", version, after_help = EXIT_CODES, propagate_version = true)]
 pub(crate) struct Cli {
     /// Write JSON instead of tables
     #[arg(long, global = true)]
@@ -33,7 +33,7 @@ pub(crate) enum Command {
     Config,
     /// Say what is wrong with the installation
     Doctor,
-    /// Write the `OpenAPI` document
+    /// Write the OpenAPI document
     Openapi(commands::openapi::Openapi),
     /// Write completions for a shell
     Completions {

@@ -41,7 +41,7 @@ const SETTINGS: &[Setting] = settings! {
     "metrics.listen" "metrics-listen" "KEYRACK_METRICS__LISTEN" "ADDRESS" None, false,
         "Address to serve /metrics on; none if missing";
     "log.level" "log-level" "KEYRACK_LOG__LEVEL" "LEVEL" Some("info"), false,
-        "error, warn, info, debug or trace, or a filter such as info,keyrack_engine=debug";
+        "error, warn, info, debug or trace, or a filter such as warn,keyrack=debug";
     "log.format" "log-format" "KEYRACK_LOG__FORMAT" "FORMAT" Some("pretty"), false,
         "pretty or json";
     "url" "url" "KEYRACK_URL" "URL" None, false,
@@ -49,7 +49,7 @@ const SETTINGS: &[Setting] = settings! {
     "key" "key" "KEYRACK_KEY" "KEY" None, true,
         "Management key for --url; better given as the variable than as a flag";
     "organization" "organization" "KEYRACK_ORGANIZATION" "SLUG" None, false,
-        "Organization to manage; the only one if there is one";
+        "Organization to manage; the first one if missing";
 };
 
 /// Where a value comes from.
@@ -98,7 +98,10 @@ impl Settings {
     /// Adds a flag for each setting to a command.
     pub(crate) fn add_flags(command: Command) -> Command {
         let config = Arg::new("config").long("config").env("KEYRACK_CONFIG").value_name("FILE").global(true);
-        let config = config.help("Configuration file; keyrack.toml here if it is there").help_heading("Settings");
+        let config = config
+            .help("Configuration file; keyrack.toml here if it is there")
+            .help_heading("Settings")
+            .hide_env_values(true);
         let flags = SETTINGS.iter().map(|s| {
             let arg = Arg::new(s.key).long(s.flag).env(s.variable).value_name(s.value).global(true);
             let help = s.default.map_or_else(|| s.help.to_owned(), |d| format!("{} [default: {d}]", s.help));

@@ -57,13 +57,18 @@ pub(crate) async fn engine(settings: &Settings, role: EngineRole) -> anyhow::Res
 
 /// A database's URL without its password.
 pub(crate) fn shown(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
+    let (address, query) = url.split_once('?').unwrap_or((url, ""));
+    let address = match (address.find("://"), address.rfind('@')) {
         (Some(scheme), Some(at)) if scheme < at => {
-            let user = url[scheme + 3..at].split(':').next().unwrap_or_default();
-            format!("{}://{user}@{}", &url[..scheme], &url[at + 1..])
+            let user = address[scheme + 3..at].split(':').next().unwrap_or_default();
+            format!("{}://{user}@{}", &address[..scheme], &address[at + 1..])
         }
-        _ => url.to_owned(),
-    }
+        _ => address.to_owned(),
+    };
+    // A password may stand among the parameters too.
+    let is_plain = |pair: &&str| !pair.is_empty() && !pair.starts_with("password=") && !pair.contains(['%', '@']);
+    let plain: Vec<&str> = query.split('&').filter(is_plain).collect();
+    if plain.is_empty() { address } else { format!("{address}?{}", plain.join("&")) }
 }
 
 /// Files that SQLite makes beside the database would belong to the wrong user.

@@ -21,10 +21,10 @@ pub(crate) struct Verify {
     /// The workspace the request is about
     #[arg(long)]
     workspace: Option<String>,
-    /// A group of which it must be; may be given several times
+    /// A group it must be in; given several times, any of them
     #[arg(long = "group", value_name = "GROUP")]
     groups: Option<Vec<String>>,
-    /// A role it must count as; may be given several times
+    /// A role it must count as; given several times, any of them
     #[arg(long = "role", value_name = "ROLE")]
     roles: Option<Vec<Role>>,
     /// The address the request comes from
