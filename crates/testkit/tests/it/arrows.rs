@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-/// Each crate of ours, and which of ours it may use. The binary and the benchmarks may use any.
+/// Each crate of ours, and which of ours it may use. The binary, the benchmarks and the fuzz targets may use any.
 const ARROWS: &[(&str, &[&str])] = &[
     ("keyrack-core", &[]),
     ("keyrack-store", &["keyrack-core"]),
@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("keyrack-tower", &["keyrack-core", "keyrack-engine", "keyrack-client"]),
     ("keyrack", PRODUCT),
     ("keyrack-bench", PRODUCT),
+    ("keyrack-fuzz-targets", PRODUCT),
     ("keyrack-testkit", &[]),
 ];
 
@@ -32,8 +33,11 @@ const PRODUCT: &[&str] = &[
 ];
 
 /// Libraries that only these crates may use.
-const ONLY_IN: &[(&str, &[&str])] =
-    &[("sqlx", &["keyrack-store"]), ("axum", &["keyrack-server", "keyrack-tower"]), ("anyhow", &["keyrack"])];
+const ONLY_IN: &[(&str, &[&str])] = &[
+    ("sqlx", &["keyrack-store"]),
+    ("axum", &["keyrack-server", "keyrack-tower"]),
+    ("anyhow", &["keyrack", "keyrack-bench"]),
+];
 
 /// What would give the pure crate a runtime, a database, a network or a randomness of its own.
 const NOT_IN_CORE: &[&str] = &["tokio", "sqlx", "axum", "hyper", "rand"];
