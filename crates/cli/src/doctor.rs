@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::config::Settings;
 use crate::keyfile::Keyfile;
-use crate::{connect, exit, output};
+use crate::{connect, exit, logging, output};
 
 #[derive(Serialize)]
 struct Finding {
@@ -48,6 +48,8 @@ fn look_at_settings(settings: &Settings) -> anyhow::Result<String> {
     settings.address("metrics.listen")?;
     settings.networks("trusted_proxies")?;
     settings.networks("egress.allow")?;
+    logging::filter(settings)?;
+    logging::is_json(settings)?;
     Ok(format!("serves on {}", listen.map(|a| a.to_string()).unwrap_or_default()))
 }
 

@@ -66,7 +66,10 @@ pub(crate) struct Server {
 impl Server {
     /// Opens the database, claims it, loads the keys and binds the listeners.
     pub(crate) async fn start(settings: &Settings) -> anyhow::Result<Self> {
+        // What cannot be read is refused before anything is made.
         let wanted = settings.address("listen")?.context("listen must be an address and a port")?;
+        let (trusted_proxies, egress_allow) =
+            (settings.networks("trusted_proxies")?, settings.networks("egress.allow")?);
         let listener = TcpListener::bind(wanted).await.with_context(|| format!("cannot listen on {wanted}"))?;
         let address = listener.local_addr()?;
         let metrics = match settings.address("metrics.listen")? {
@@ -85,8 +88,8 @@ impl Server {
         // What was committed between loading and claiming is not known yet.
         engine.refresh().await?;
         let server_settings = ServerSettings {
-            trusted_proxies: settings.networks("trusted_proxies")?,
-            egress_allow: settings.networks("egress.allow")?,
+            trusted_proxies,
+            egress_allow,
             own_addresses: std::iter::once(address).chain(metrics_address).collect(),
         };
         let app = App::new(engine.clone(), server_settings);
