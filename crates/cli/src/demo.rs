@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use keyrack_core::Body;
 use keyrack_engine::{Context, Engine, GuardText, NewGroup, NewInstance, NewKey, NewRoute, Target};
+use tokio::task::JoinHandle;
 
 use crate::config::Settings;
 use crate::serve::{Server, announce, stop_signal};
@@ -21,15 +22,24 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         .with("database", &format!("sqlite:{}", at("demo.db")))
         .with("keyfile", &at("demo.keyfile"))
         .with("egress.allow", "127.0.0.1/32");
-    let server =
-        Server::start(&settings).await.context("the demo cannot start (another address? --listen 127.0.0.1:8001)")?;
-    let (upstream, upstream_task) = demo_upstream::start().await?;
-    let seeded = seed(&server.engine, &format!("http://{upstream}")).await?;
+    let mut stop = std::pin::pin!(stop_signal()?);
+    let (server, upstream, seeded) = tokio::select! {
+        prepared = prepare(&settings) => prepared?,
+        () = &mut stop => return Ok(ExitCode::from(exit::DONE)),
+    };
     announce(&seeded.tell(&format!("http://{}", server.address)));
-    server.run(stop_signal()).await;
-    upstream_task.abort();
+    server.run(stop).await;
+    upstream.abort();
     announce("\nThe demo is over; nothing of it is left.");
     Ok(ExitCode::from(exit::DONE))
+}
+
+async fn prepare(settings: &Settings) -> anyhow::Result<(Server, JoinHandle<()>, Seeded)> {
+    let server = Server::start(settings).await;
+    let server = server.context("the demo cannot start (another address? --listen 127.0.0.1:8001)")?;
+    let (upstream, upstream_task) = demo_upstream::start().await?;
+    let seeded = seed(&server.engine, &format!("http://{upstream}")).await?;
+    Ok((server, upstream_task, seeded))
 }
 
 /// What the demo holds, for printing. These keys die with it.

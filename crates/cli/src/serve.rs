@@ -19,12 +19,16 @@ use crate::{connect, exit, logging};
 pub(crate) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     logging::start(settings)?;
     keep_out_of_core_dumps();
-    let server = Server::start(settings).await?;
+    let mut stop = std::pin::pin!(stop_signal()?);
+    let server = tokio::select! {
+        server = Server::start(settings) => server?,
+        () = &mut stop => return Ok(ExitCode::from(exit::DONE)),
+    };
     announce(&format!("keyrack listens on http://{}", server.address));
     if !server.engine.is_initialized().await? {
         announce("there is no organization yet; make one with: keyrack init --organization SLUG --owner-email E");
     }
-    server.run(stop_signal()).await;
+    server.run(stop).await;
     Ok(ExitCode::from(exit::DONE))
 }
 
@@ -44,13 +48,15 @@ pub(crate) fn announce(line: &str) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-/// Resolves on Ctrl-C or SIGTERM.
-pub(crate) async fn stop_signal() {
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
+/// Resolves on Ctrl-C or SIGTERM. From now on neither of them ends the process by itself.
+pub(crate) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }
 
 /// A server that is ready to run.

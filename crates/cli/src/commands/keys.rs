@@ -340,9 +340,12 @@ async fn import(file: &PathBuf, json: bool, settings: &Settings) -> anyhow::Resu
             if line.trim().is_empty() {
                 continue;
             }
-            // serde's words may quote the line, which holds a key: only the place is told.
-            let key: ImportKey = serde_json::from_str(&line)
-                .map_err(|e| anyhow::anyhow!("line {}, column {} is no key to import", at + 1, e.column()))
+            // serde's words may quote the line, which holds a key: only the place is told. An array it would take for the
+            // fields in their order.
+            let read = if line.trim_start().starts_with('[') { Err(1) } else { Ok(()) };
+            let read = read.and_then(|()| serde_json::from_str(&line).map_err(|e| e.column()));
+            let key: ImportKey = read
+                .map_err(|column| anyhow::anyhow!("line {}, column {column} is no key to import", at + 1))
                 .with_context(|| imported(done_before))?;
             batch.push(key);
         }
