@@ -1,5 +1,6 @@
 //! The program on the command line: what it takes, what it prints, how it ends, and what the running server makes of it.
 
+mod both_ways;
 mod help;
 mod imports;
 mod keyfile;
