@@ -7,4 +7,5 @@ mod bad_input;
 mod command_line;
 mod errors;
 mod leaks;
+mod outages;
 mod support;
