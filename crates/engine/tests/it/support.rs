@@ -250,7 +250,11 @@ pub(crate) fn code<T>(result: keyrack_engine::Result<T>) -> String {
         Err(Error::NotFound(what)) => format!("no {what}"),
         Err(Error::Unauthorized) => "unauthorized".to_owned(),
         Err(Error::IdempotencyMismatch) => "mismatch".to_owned(),
-        Err(Error::Unavailable(..)) => "unavailable".to_owned(),
+        Err(Error::Unavailable(what, source)) => {
+            // Shown where a test did not expect it.
+            eprintln!("{what}: {source:?}");
+            "unavailable".to_owned()
+        }
         Err(Error::NotYetSeen) => "not yet seen".to_owned(),
         Err(error) => panic!("{error:?}"),
     }

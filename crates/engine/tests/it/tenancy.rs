@@ -110,8 +110,9 @@ both_databases! {
     async fn each_sees_the_organizations_that_are_his(database: Database) {
         let world = World::new(database).await;
         let engine = &world.engine;
+        let mut other = world.organization;
         for slug in ["b", "c", "d"] {
-            engine.create_organization(&world.host(), organization(slug, Some(OWNER))).await.unwrap();
+            other = engine.create_organization(&world.host(), organization(slug, Some(OWNER))).await.unwrap().id;
         }
         let bob = NewMember {
             email: "bob@example.com".to_owned(),
