@@ -1,6 +1,8 @@
 //! Bodies of requests.
 
-use keyrack_client::wire::{CreateGroup, CreateKey, CreateRoute, ImportKeys, UpdateKey, VerifyKey};
+use keyrack_client::wire::{
+    CreateGroup, CreateKey, CreateRoute, ImportKeys, UpdateGroup, UpdateKey, UpdateRoute, VerifyKey, VerifyKeys,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -14,6 +16,9 @@ pub fn body(data: &[u8]) {
     check::<VerifyKey>(data);
     check::<CreateRoute>(data);
     check::<CreateGroup>(data);
+    check::<UpdateGroup>(data);
+    check::<UpdateRoute>(data);
+    check::<VerifyKeys>(data);
 }
 
 fn check<T: DeserializeOwned + Serialize>(data: &[u8]) {
@@ -21,10 +26,42 @@ fn check<T: DeserializeOwned + Serialize>(data: &[u8]) {
     let written = serde_json::to_value(&read).unwrap_or_default();
     let again: T = serde_json::from_value(written.clone()).unwrap_or_else(|error| panic!("{error}: {written}"));
     assert_eq!(serde_json::to_value(&again).unwrap_or_default(), written);
-    let Ok(Value::Object(mut sent)) = serde_json::from_slice::<Value>(data) else { return };
+    let Ok(sent @ Value::Object(_)) = serde_json::from_slice::<Value>(data) else { return };
     for name in written.as_object().into_iter().flatten().map(|(name, _)| name) {
-        assert!(sent.contains_key(name) || written[name].is_null(), "{name} was not sent: {written}");
+        assert!(sent.get(name).is_some() || written[name].is_null(), "{name} was not sent: {written}");
     }
-    sent.insert("nobody_knows_this".to_owned(), Value::Null);
-    assert!(serde_json::from_value::<T>(Value::Object(sent)).is_err(), "an unknown field was taken");
+    for changed in with_one_field_more(&sent) {
+        assert!(serde_json::from_value::<T>(changed.clone()).is_err(), "an unknown field was taken: {changed}");
+    }
+}
+
+/// The value with an unknown field, once in each of its objects, but for those that may hold anything.
+fn with_one_field_more(value: &Value) -> Vec<Value> {
+    match value {
+        Value::Object(members) => {
+            let mut more = members.clone();
+            more.insert("nobody_knows_this".to_owned(), Value::Null);
+            let inside = members.iter().filter(|(name, _)| *name != "metadata").flat_map(|(name, member)| {
+                let put = move |changed| {
+                    let mut members = members.clone();
+                    members.insert(name.clone(), changed);
+                    Value::Object(members)
+                };
+                with_one_field_more(member).into_iter().map(put)
+            });
+            std::iter::once(Value::Object(more)).chain(inside).collect()
+        }
+        Value::Array(list) => {
+            let each = list.iter().enumerate().flat_map(|(at, member)| {
+                let put = move |changed| {
+                    let mut list = list.clone();
+                    list[at] = changed;
+                    Value::Array(list)
+                };
+                with_one_field_more(member).into_iter().map(put)
+            });
+            each.collect()
+        }
+        _ => Vec::new(),
+    }
 }
