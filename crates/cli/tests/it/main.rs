@@ -7,5 +7,6 @@ mod bad_input;
 mod command_line;
 mod errors;
 mod leaks;
+mod openapi;
 mod outages;
 mod support;
