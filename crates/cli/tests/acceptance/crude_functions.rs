@@ -9,7 +9,9 @@ use keyrack_testkit::{Database, Http, Keyrack, Upstream};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::support::{Caller as _, KEYRACK, Key, Person, each, expect_refusal, expect_unknown, seen_headers, text};
+use crate::support::{
+    Caller as _, KEYRACK, Key, Person, busy, each, expect_refusal, expect_unknown, seen_headers, text,
+};
 
 const DATA: &str = "/run/api/data";
 
@@ -233,6 +235,7 @@ impl Walk {
         let (body, last) = key.secret.split_at(42);
         let almost = format!("{body}{}", if last == "A" { "Q" } else { "A" });
         let nothing_right: String = key.secret.chars().map(|c| if c == 'A' { 'B' } else { 'A' }).collect();
+        let _turn = busy().await;
         let mut times = [Vec::new(), Vec::new()];
         for _ in 0..TRIES {
             for (wrong, times) in [&almost, &nothing_right].into_iter().zip(&mut times) {

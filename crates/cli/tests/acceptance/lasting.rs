@@ -1,10 +1,11 @@
 //! What was acknowledged stays: over a second `keyrack init`, a restart and a crash.
 
-use keyrack_testkit::{Database, Http, Keyrack, Upstream};
+use keyrack_testkit::postgres::PrivateCluster;
+use keyrack_testkit::{Database, Http, Keyrack, Program, Upstream};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::support::{Caller as _, Key, Person, expect_unknown, start};
+use crate::support::{Caller as _, KEYRACK, Key, Person, expect_unknown, start, wait_for};
 
 const LISTS: [&str; 8] = [
     "/api/organizations",
@@ -118,4 +119,24 @@ keyrack_testkit::both_databases! {
         }
         expect_unknown(keyrack.http().get("/svc/web/jobs").bearer(&worker.secret).send().await);
     }
+}
+
+/// The part of PostgreSQL that holds our claim is stopped for longer than anybody waits for it. Nobody is let in on old
+/// knowledge meanwhile, and nothing has to be restarted afterwards.
+#[test]
+fn a_database_that_falls_silent_for_a_while_is_served_again() {
+    let Some(cluster) = PrivateCluster::start() else { return };
+    let url = cluster.fresh_database();
+    let keyrack = Keyrack::setup(KEYRACK, Database::Postgres).database_url(&url).start();
+    let database = url.rsplit('/').next().unwrap();
+    let holders = cluster.sql(database, "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted");
+    let signal = |name: &str| Program::new("kill").args([name, holders.trim()]).run().success();
+    keyrack_testkit::database::run(async {
+        let status = async || keyrack.http().get("/api/session").bearer(&keyrack.management_key).send().await.status;
+        assert_eq!(status().await, 200);
+        signal("-STOP");
+        wait_for("the refusal", async || (status().await == 503).then_some(())).await;
+        signal("-CONT");
+        wait_for("the way back", async || (status().await == 200).then_some(())).await;
+    });
 }

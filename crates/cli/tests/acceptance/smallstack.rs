@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::support::{
-    Caller as _, KEYRACK, Key, Person, each, everything_stored, expect_expiry, expect_refusal, expect_unknown, holds,
-    in_seconds, text,
+    Caller as _, KEYRACK, Key, Person, busy, each, everything_stored, expect_expiry, expect_refusal, expect_unknown,
+    holds, in_seconds, text,
 };
 
 const CONTACTS: &str = "/projects/web/contacts";
@@ -128,6 +128,7 @@ impl Walk {
     /// By a second key: it is added to the door, both work, the first is deleted. Nothing fails on the way, and
     /// the first key's next request is refused.
     async fn a_successor_takes_over_without_a_failure(&self, k1: &Key, form: &str) -> Key {
+        let _turn = busy().await;
         let traffic = Traffic::begin(&self.http, k1);
         traffic.has_flowed(50).await;
         let wanted = json!({"workspace": "web", "name": "Website form 2", "scopes": ["contacts:write"]});
@@ -149,6 +150,7 @@ impl Walk {
 
     /// By a second secret of the same key, with both taken for a while.
     async fn a_secret_is_replaced_without_a_failure(&self, k3: &Key) -> Key {
+        let _turn = busy().await;
         let traffic = Traffic::begin(&self.http, k3);
         traffic.has_flowed(50).await;
         let rotate = self.owner.post(&format!("{}/rotate", k3.path())).json(&json!({"overlap_seconds": 3600}));

@@ -8,6 +8,7 @@ use keyrack_testkit::http::Request;
 use keyrack_testkit::{Answer, Database, Http, Keyrack};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
+use tokio::sync::{Mutex, MutexGuard};
 
 /// The program.
 pub(crate) const KEYRACK: &str = env!("CARGO_BIN_EXE_keyrack");
@@ -21,6 +22,12 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Starts a keyrack that may reach upstreams on this machine.
 pub(crate) fn start(database: Database) -> Keyrack {
     Keyrack::setup(KEYRACK, database).args(["--egress-allow", "127.0.0.1/32"]).start()
+}
+
+/// Waits for one's turn to keep the machine busy: two at once would take each other's database the time to answer.
+pub(crate) async fn busy() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::const_new(());
+    TURN.lock().await
 }
 
 /// Somebody who calls: a key, or a person.

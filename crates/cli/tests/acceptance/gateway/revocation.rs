@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::support::{Caller as _, INVALID_API_KEY, expect_refusal, expect_unknown, start};
+use crate::support::{Caller as _, INVALID_API_KEY, busy, expect_refusal, expect_unknown, start};
 
 const REQUESTS: usize = 10_000;
 /// Python's server lets no more than five connections wait.
@@ -71,6 +71,7 @@ keyrack_testkit::both_databases! {
         expect_refusal(http.get(FILE).bearer(&other.secret).send().await, 403, "insufficient_scope");
         expect_unknown(http.get(FILE).send().await);
 
+        let _turn = busy().await;
         let (left, answered) = (Arc::new(AtomicUsize::new(REQUESTS)), watch::Sender::new(0));
         let mut sending = JoinSet::new();
         for _ in 0..CONNECTIONS {
