@@ -203,7 +203,7 @@ impl Store {
     /// Has the database prepare every statement of this crate, which finds slips without running them.
     pub async fn prepare_all(&self) -> Result<()> {
         use sqlx::{Executor as _, SqlSafeStr as _};
-        let mut tx = self.begin_write().await?;
+        let Reader { mut tx } = self.read().await?;
         for sql in crate::all_statements() {
             match &mut tx {
                 Tx::Sqlite(tx) => (&mut **tx).prepare(sql.into_sql_str()).await.map(|_| ())?,
