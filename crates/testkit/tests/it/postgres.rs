@@ -92,7 +92,7 @@ fn a_server_ends_with_a_process_that_was_killed() {
     // us of.
     connection.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
     let ended = connection.read_to_end(&mut Vec::new());
-    assert!(ended.as_ref().is_ok() || ended.as_ref().is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset));
+    assert!(ended.is_ok() || ended.is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset));
     let until = Instant::now() + Duration::from_mins(1);
     while Path::new(directory).exists() {
         assert!(Instant::now() < until, "{directory} is left over");
