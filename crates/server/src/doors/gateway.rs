@@ -77,6 +77,7 @@ async fn forward(app: &App, request: Request<Body>, id: &RequestId) -> Result<Re
     let sent = tokio::time::timeout(ANSWER_WITHIN, app.upstreams.send(Request::from_parts(request, body)));
     match sent.await {
         Ok(Ok(answer)) => Ok(returned(answer.map(axum::body::Body::new))),
+        Ok(Err(failure)) if is_of_the_body(&failure) => Err(ApiError::bad_request("the body did not arrive whole")),
         Ok(Err(failure)) => {
             tracing::warn!(request = %id.0, route = %found.route.route.id, error = ?failure, "the upstream did not answer");
             Err(ApiError::new(StatusCode::BAD_GATEWAY, "bad_gateway", "the service behind this door did not answer"))
@@ -90,6 +91,12 @@ async fn forward(app: &App, request: Request<Body>, id: &RequestId) -> Result<Re
             ))
         }
     }
+}
+
+/// Whether it was the caller's body that failed, and not the upstream.
+fn is_of_the_body(failure: &dyn std::error::Error) -> bool {
+    let causes = std::iter::successors(failure.source(), |cause| cause.source());
+    causes.filter_map(|cause| cause.downcast_ref::<hyper::Error>()).any(hyper::Error::is_user)
 }
 
 /// The host a request is for, if it names one. Two of them, or one that is none, is a request that two parsers could read

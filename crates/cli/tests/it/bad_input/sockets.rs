@@ -140,6 +140,9 @@ async fn a_request_with_two_lengths_ends_where_its_chunks_end_and_its_connection
             assert_eq!(told.len(), 1, "{path} {lengths}: {told:?}");
         }
     }
+    // A body that breaks off on its way to a service is its sender's fault.
+    let broken = "POST /door HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n";
+    assert_eq!(send(&keyrack, broken.as_bytes()).await, vec![(400, "invalid_request".to_owned())]);
     // Twice the same length is one, as the standard has it.
     let twice = "POST /door HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}";
     assert_eq!(send(&keyrack, twice.as_bytes()).await, vec![(200, String::new()), (200, String::new())]);
@@ -194,6 +197,10 @@ async fn fall_silent(server: SocketAddr, bytes: Vec<u8>) -> (Duration, Vec<(u16,
 #[tokio::test]
 async fn who_falls_silent_in_the_middle_is_not_waited_for() {
     let keyrack = start(Database::Sqlite);
+    let upstream = Upstream::start().await;
+    let target = json!({"kind": "upstream", "url": upstream.url()});
+    let door = json!({"path": "/door", "guard": {"public": true}, "target": target});
+    keyrack.owner().post("/api/routes").json(&door).send().await.expect_status(201);
     let key = &keyrack.management_key;
     let half = |path: &str, more: &str| {
         format!("POST {path} HTTP/1.1\r\nHost: a.test\r\nContent-Type: application/json\r\n{more}\r\n{{").into_bytes()
@@ -217,6 +224,7 @@ async fn who_falls_silent_in_the_middle_is_not_waited_for() {
             0,
             &[400],
         ),
+        ("half of what goes on to a service", half("/door", "Content-Length: 10\r\n"), 20, &[400]),
         ("half of what nobody reads", half("/api/verify", "Content-Length: 10\r\n"), 20, &[401]),
         ("an expectation", half("/api/session", "Expect: 100-continue\r\nContent-Length: 10\r\n"), 20, &[100, 400]),
     ];
