@@ -24,6 +24,14 @@ pub(crate) const POSTGRES_UNPUBLISH: &str =
 pub(crate) const POSTGRES_PUBLISH: &str = "INSERT INTO setting (organization_id, name, value, updated_at) \
     VALUES ('00000000-0000-0000-0000-000000000000', 'applied', $1, 0) \
     ON CONFLICT (organization_id, name) DO UPDATE SET value = excluded.value";
+/// A thousand secrets as one JSON text. Each value of a row of SQLite comes from another thread, in memory of its own; a
+/// million keys read that way take several times as long. The place of a row is good within one transaction only.
+pub(crate) const SQLITE_PAGE_OF_SECRETS: &str = "SELECT max(place), json_group_array(json_array(hex(digest), pepper_id, \
+    slow_hash, version, secret_expires_at, hex(id), name, hex(organization_id), hex(group_id), nullif(hex(workspace_id), ''), \
+    environment, switch, expires_at, scopes, ip_allowlist, metadata, imported)) FROM (SELECT s.rowid AS place, s.digest, \
+    s.pepper_id, s.slow_hash, s.version, s.expires_at AS secret_expires_at, k.id, k.name, k.organization_id, k.group_id, \
+    k.workspace_id, k.environment, k.switch, k.expires_at, k.scopes, k.ip_allowlist, k.metadata, k.imported \
+    FROM key_secret s JOIN api_key k ON k.id = s.key_id WHERE s.rowid > $1 ORDER BY s.rowid LIMIT 1000)";
 /// Makes the table that notes which migrations were applied.
 pub(crate) const SQLITE_MIGRATIONS: &str = "CREATE TABLE IF NOT EXISTS migration \
     (number INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT";

@@ -1,16 +1,20 @@
 //! What the keyring holds: one row for each secret of each key.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use keyrack_core::format::Environment;
 use keyrack_core::status::Switch;
 use keyrack_core::{GroupId, KeyId, OrganizationId, WorkspaceId, from_micros};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use uuid::Uuid;
 
-use crate::driver::{FromRow, Row, args};
-use crate::{Reader, Result, StoreError, statements};
+use crate::driver::{FromRow, Row, Tx, args};
+use crate::{Reader, Result, StoreError, dialect, statements};
 
 /// A secret with all of its key that a decision needs. Lists are left as text, since most keys share theirs with others.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerificationRow {
     /// The digest, or its first 8 bytes.
     pub digest: Vec<u8>,
@@ -58,31 +62,104 @@ statements! {
     TOMBSTONES_OF_KEY = "SELECT digest AS value FROM tombstone WHERE key_id = $1";
 }
 
+/// The columns of a secret as they are stored, in the order of the statements.
+#[derive(Deserialize)]
+struct Columns<'a> {
+    #[serde(deserialize_with = "hex")]
+    digest: Vec<u8>,
+    pepper_id: i64,
+    slow_hash: Option<String>,
+    version: i64,
+    secret_expires_at: Option<i64>,
+    key: Uuid,
+    name: String,
+    organization: Uuid,
+    group: Uuid,
+    workspace: Option<Uuid>,
+    #[serde(borrow)]
+    environment: Cow<'a, str>,
+    #[serde(borrow)]
+    switch: Cow<'a, str>,
+    expires_at: Option<i64>,
+    scopes: String,
+    ip_allowlist: Option<String>,
+    metadata: Option<String>,
+    #[serde(deserialize_with = "flag")]
+    imported: bool,
+}
+
+/// SQLite has no JSON for bytes.
+fn hex<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Vec<u8>, D::Error> {
+    let text = <&str>::deserialize(from)?;
+    data_encoding::HEXUPPER.decode(text.as_bytes()).map_err(D::Error::custom)
+}
+
+/// Nor has it truth values.
+fn flag<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<bool, D::Error> {
+    i64::deserialize(from).map(|number| number != 0)
+}
+
+impl TryFrom<Columns<'_>> for VerificationRow {
+    type Error = StoreError;
+
+    fn try_from(columns: Columns<'_>) -> Result<Self> {
+        let unreadable = |column| StoreError::Corrupt { column };
+        Ok(Self {
+            digest: columns.digest,
+            pepper_id: columns.pepper_id,
+            slow_hash: columns.slow_hash,
+            version: columns.version,
+            secret_expires_at: columns.secret_expires_at.map(from_micros),
+            key: KeyId(columns.key),
+            name: columns.name,
+            organization: OrganizationId(columns.organization),
+            group: GroupId(columns.group),
+            workspace: columns.workspace.map(WorkspaceId),
+            environment: Environment::parse(&columns.environment).ok_or(unreadable("environment"))?,
+            switch: Switch::parse(&columns.switch).ok_or(unreadable("switch"))?,
+            expires_at: columns.expires_at.map(from_micros),
+            scopes: columns.scopes,
+            ip_allowlist: columns.ip_allowlist,
+            metadata: columns.metadata,
+            imported: columns.imported,
+        })
+    }
+}
+
 impl FromRow for VerificationRow {
     fn from_row(row: &Row) -> Result<Self> {
-        let word =
-            |place, column| -> Result<(String, StoreError)> { Ok((row.at(place)?, StoreError::Corrupt { column })) };
-        let (environment, no_environment) = word(10, "environment")?;
-        let (switch, no_switch) = word(11, "switch")?;
-        Ok(Self {
+        let columns = Columns {
             digest: row.at(0)?,
             pepper_id: row.at(1)?,
             slow_hash: row.at(2)?,
             version: row.at(3)?,
-            secret_expires_at: row.at::<Option<i64>>(4)?.map(from_micros),
-            key: KeyId(row.at(5)?),
+            secret_expires_at: row.at(4)?,
+            key: row.at(5)?,
             name: row.at(6)?,
-            organization: OrganizationId(row.at(7)?),
-            group: GroupId(row.at(8)?),
-            workspace: row.at::<Option<Uuid>>(9)?.map(WorkspaceId),
-            environment: Environment::parse(&environment).ok_or(no_environment)?,
-            switch: Switch::parse(&switch).ok_or(no_switch)?,
-            expires_at: row.at::<Option<i64>>(12)?.map(from_micros),
+            organization: row.at(7)?,
+            group: row.at(8)?,
+            workspace: row.at(9)?,
+            environment: Cow::Owned(row.at(10)?),
+            switch: Cow::Owned(row.at(11)?),
+            expires_at: row.at(12)?,
             scopes: row.at(13)?,
             ip_allowlist: row.at(14)?,
             metadata: row.at(15)?,
             imported: row.at(16)?,
-        })
+        };
+        columns.try_into()
+    }
+}
+
+/// Secrets by the thousand, as one JSON text, and where the next thousand begins.
+struct Page {
+    last: Option<i64>,
+    rows: String,
+}
+
+impl FromRow for Page {
+    fn from_row(row: &Row) -> Result<Self> {
+        Ok(Self { last: row.at(0)?, rows: row.at(1)? })
     }
 }
 
@@ -96,8 +173,21 @@ impl FromRow for Digest {
 
 impl Reader {
     /// Hands over the secrets of all keys as they arrive.
-    pub async fn for_each_verification(&mut self, take: impl FnMut(VerificationRow) -> Result<()>) -> Result<()> {
-        self.tx.for_each(ALL, &[], take).await
+    pub async fn for_each_verification(&mut self, mut take: impl FnMut(VerificationRow) -> Result<()>) -> Result<()> {
+        if matches!(self.tx, Tx::Postgres(_)) {
+            return self.tx.for_each(ALL, &[], take).await;
+        }
+        let mut after = 0;
+        while let Some(page) = self.tx.fetch::<Page>(dialect::SQLITE_PAGE_OF_SECRETS, args![after]).await? {
+            let Some(last) = page.last else { break };
+            let rows: Vec<Columns<'_>> =
+                serde_json::from_str(&page.rows).map_err(|_| StoreError::Corrupt { column: "of a key" })?;
+            for columns in rows {
+                take(columns.try_into()?)?;
+            }
+            after = last;
+        }
+        Ok(())
     }
 
     /// The secrets of one key.

@@ -197,6 +197,33 @@ both_databases! {
         }
     }
 
+    /// The start reads keys by the page, a change reads them one by one.
+    async fn all_keys_at_once_are_the_keys_one_by_one(database: Database) {
+        let world = World::new(database).await;
+        let t = samples::tenancy(&world.store, "acme").await;
+        let mut writer = world.write().await;
+        let slow = NewSecret {
+            digest: samples::digest()[..8].to_vec(),
+            slow_hash: Some("$2b$12$x".to_owned()),
+            ..samples::secret(1)
+        };
+        writer.insert_key(&full_key(&t), &slow).await.unwrap();
+        for number in 0..1_050 {
+            let key = samples::key(&t.group, &format!("key \"{number}\" \\ \u{1F511}"));
+            writer.insert_key(&key, &samples::secret(1)).await.unwrap();
+        }
+        commit(writer).await;
+        let mut all = all_verifications(&world).await;
+        assert_eq!(all.len(), 1_051);
+        all.sort_by_key(|row| row.key);
+        all.dedup_by_key(|row| row.key);
+        assert_eq!(all.len(), 1_051);
+        let mut reader = world.read().await;
+        for row in all {
+            assert_eq!(reader.verification_of(row.key).await.unwrap(), [row]);
+        }
+    }
+
     async fn a_deleted_key_leaves_a_tombstone_for_each_secret_and_no_more(database: Database) {
         let world = World::new(database).await;
         let t = samples::tenancy(&world.store, "acme").await;
