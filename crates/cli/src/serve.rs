@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use keyrack_engine::{Engine, EngineRole};
+use keyrack_engine::{Engine, EngineRole, Seat};
 use keyrack_server::{App, Front, ServerSettings};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
@@ -59,6 +59,11 @@ pub(crate) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
+/// By which people know a node.
+fn machine_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// A server that is ready to run.
 pub(crate) struct Server {
     pub(crate) engine: Arc<Engine>,
@@ -66,11 +71,11 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     listener: TcpListener,
     metrics: Option<(TcpListener, PrometheusHandle)>,
-    claim: keyrack_store::Claim,
+    seat: Seat,
 }
 
 impl Server {
-    /// Opens the database, claims it, loads the keys and binds the listeners.
+    /// Opens the database, loads the keys, takes a seat and binds the listeners.
     pub(crate) async fn start(settings: &Settings) -> anyhow::Result<Self> {
         // What cannot be read is refused before anything is made.
         let wanted = settings.address("listen")?.context("listen must be an address and a port")?;
@@ -90,19 +95,17 @@ impl Server {
         }
         let metrics_address = metrics.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?;
         let engine = connect::engine(settings, EngineRole::Server).await?;
-        let claim = engine.claim().await?;
-        // What was committed between loading and claiming is not known yet.
-        engine.refresh().await?;
+        let seat = engine.take_seat(&machine_name()).await?;
         let server_settings = ServerSettings {
             trusted_proxies,
             egress_allow,
             own_addresses: std::iter::once(address).chain(metrics_address).collect(),
         };
         let app = App::new(engine.clone(), server_settings);
-        Ok(Self { engine, app, address, listener, metrics, claim })
+        Ok(Self { engine, app, address, listener, metrics, seat })
     }
 
-    /// Serves until `stop`, finishes what is in flight and gives the claim back.
+    /// Serves until `stop`, finishes what is in flight and gives the seat up.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) {
         let (stopping, _) = watch::channel(false);
         let stopped = || {
@@ -114,7 +117,7 @@ impl Server {
         let front = Front::new(self.app.clone(), keyrack_server::router(self.app));
         // The engine goes on until the last request is answered.
         let (drained, engine_stop) = tokio::sync::oneshot::channel::<()>();
-        let engine = tokio::spawn(self.engine.clone().run(self.claim, async {
+        let engine = tokio::spawn(self.engine.clone().run(self.seat, async {
             let _ = engine_stop.await;
         }));
         let metrics = self.metrics.map(|(listener, handle)| {

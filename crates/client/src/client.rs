@@ -10,8 +10,8 @@ use uuid::Uuid;
 use crate::transport::{Transport, TransportError};
 use crate::wire::{
     AddMember, AddedMember, ApiKey, AuditEvent, CreateGroup, CreateKey, CreateOrganization, CreateRoute,
-    CreateWorkspace, CreatedKey, ErrorBody, Group, ImportKeys, ImportedKeys, KeyStatus, Member, Organization, Page,
-    RevokeKey, RevokedKey, RotateKey, RotatedKey, Route, Secret, Settings, UpdateGroup, UpdateKey, UpdateMember,
+    CreateWorkspace, CreatedKey, ErrorBody, Group, ImportKeys, ImportedKeys, KeyStatus, Member, Node, Organization,
+    Page, RevokeKey, RevokedKey, RotateKey, RotatedKey, Route, Secret, Settings, UpdateGroup, UpdateKey, UpdateMember,
     UpdateOrganization, UpdateRoute, UpdateSettings, Verified, VerifyKey, WhoAmI, Workspace,
 };
 
@@ -240,6 +240,11 @@ impl<T: Transport> Client<T> {
     /// Asks about a key.
     pub async fn verify_key(&self, question: &VerifyKey) -> Answer<Verified> {
         self.post("/api/verify", question).await
+    }
+
+    /// Lists the processes that serve.
+    pub async fn list_nodes(&self) -> Answer<Page<Node>> {
+        self.get("/api/nodes").await
     }
 
     /// Lists organizations.

@@ -60,4 +60,6 @@ ids! {
     SessionId;
     /// An invitation to become a member.
     InvitationId;
+    /// A process that serves.
+    NodeId;
 }

@@ -27,7 +27,7 @@ pub use decide::{Decision, Grant, Reason, decide};
 pub use digest::{KeyDigest, Pepper, TextHash};
 pub use format::{Body, Environment, KeyFormat};
 pub use guard::Guard;
-pub use id::{EventId, GroupId, InvitationId, KeyId, OrganizationId, RouteId, SessionId, UserId, WorkspaceId};
+pub use id::{EventId, GroupId, InvitationId, KeyId, NodeId, OrganizationId, RouteId, SessionId, UserId, WorkspaceId};
 pub use plain::PlainKey;
 pub use role::Role;
 pub use scope::{Action, Scope, ScopeSet};

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use keyrack_core::decide::{Caller, Place, Request};
 use keyrack_core::guard::{Admitted, Audience, Demand};
-use keyrack_core::{Decision, Grant, Guard, Reason, Role, Scope, decide};
+use keyrack_core::{Decision, Guard, Reason, Role, Scope, Timestamp, decide};
 
 use crate::actor::Context;
 use crate::engine::Engine;
@@ -38,6 +38,12 @@ impl Engine {
     /// to others is unknown here.
     pub async fn ask(&self, ctx: &Context, question: Question<'_>) -> Result<Verdict> {
         self.require_serving()?;
+        let now = self.now();
+        let verdict = self.answer(ctx, question, now).await?;
+        self.stand_by(verdict, now)
+    }
+
+    async fn answer(&self, ctx: &Context, question: Question<'_>, now: Timestamp) -> Result<Verdict> {
         let scope = question.scope.map(str::parse::<Scope>).transpose().map_err(|e| Error::invalid("scope", e))?;
         let address = question.address.map(str::parse::<IpAddr>).transpose();
         let address = address.map_err(|_| Error::invalid("ip", "must be an IP address"))?;
@@ -45,7 +51,6 @@ impl Engine {
             keyrack_core::path::check(path.as_bytes()).map_err(|e| Error::invalid("path", e))?;
         }
         let any = ctx.actor.is_instance_admin();
-        let now = self.now();
         let known = self.identify(question.text).await?;
         let Some(key) = known.filter(|key| any || key.tenant.organization.id == ctx.organization) else {
             return Ok(Verdict { decision: Decision::Deny(Reason::NotFound), key: None });
@@ -62,9 +67,6 @@ impl Engine {
         };
         let request = Request { method: question.method.unwrap_or("GET"), address, place };
         let decision = decide(&guard, Caller::Key(key.facts()), &request, now);
-        if matches!(decision, Decision::Grant(Grant::Key(_))) {
-            self.meter.note(key.record.key, i64::from(key.record.version), now);
-        }
         Ok(Verdict { decision, key: Some(key) })
     }
 }

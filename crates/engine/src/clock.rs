@@ -8,6 +8,29 @@ use keyrack_core::from_micros;
 pub trait Clock: Send + Sync {
     /// The present moment, in whole microseconds.
     fn now(&self) -> Timestamp;
+
+    /// Both clocks of the machine at once, to measure how long something has lasted. Not the same as [`Clock::now`] where
+    /// that is set by hand.
+    fn reading(&self) -> Reading {
+        Reading::of_machine()
+    }
+}
+
+/// What two clocks of the machine show, in microseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reading {
+    /// Since the machine started. It goes on while the machine sleeps or a process is suspended, and nobody sets it.
+    pub boot: i64,
+    /// Since 1970. Where a whole machine is frozen and thawed, only this one tells.
+    pub wall: i64,
+}
+
+impl Reading {
+    fn of_machine() -> Self {
+        use rustix::time::{ClockId, Timespec, clock_gettime};
+        let micros = |time: Timespec| time.tv_sec * 1_000_000 + time.tv_nsec / 1000;
+        Self { boot: micros(clock_gettime(ClockId::Boottime)), wall: micros(clock_gettime(ClockId::Realtime)) }
+    }
 }
 
 /// The clock of the machine.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use keyrack_core::{Authority, EventId, KeyId, OrganizationId, OrganizationState, Pepper};
+use keyrack_core::{Authority, EventId, KeyId, NodeId, OrganizationId, OrganizationState, Pepper};
 use keyrack_store::{ActorKind, FeedHead, NewEvent, Reader, Store, StoreError, SubjectKind, Writer};
 use tokio::sync::Mutex as AsyncMutex;
 use uuid::Uuid;
@@ -15,13 +15,16 @@ use crate::actor::{Actor, Context, authority_of};
 use crate::clock::{Clock, Random};
 use crate::directory::{Directory, Tenant};
 use crate::keyring::{Keyring, Loader};
+use crate::lease::Lease;
 use crate::meter::Meter;
 use crate::passwords::SlowPool;
 use crate::routes::RouteTable;
 use crate::{Error, Result, feed};
 
-/// How long a change waits to be seen by the process that serves.
+/// How long a change waits to be seen by the process that serves a SQLite file.
 const SEEN_WITHIN: Duration = Duration::from_secs(5);
+/// How long after a commit no lease from before it can still run.
+const FENCED_AFTER: Duration = Duration::from_millis(1100);
 
 /// Keyrack without HTTP.
 pub struct Engine {
@@ -39,8 +42,10 @@ pub struct Engine {
     pub(crate) passwords: SlowPool,
     pub(crate) feed: AsyncMutex<FeedHead>,
     applied: AtomicI64,
-    /// False while another process may hold the claim.
-    pub(crate) has_claim: AtomicBool,
+    /// Who this process is among those that serve the same database.
+    pub(crate) node: NodeId,
+    /// Until when what is in memory may be decided by.
+    pub(crate) lease: Lease,
     /// False while what is in memory is of another life of the database.
     is_loaded: AtomicBool,
     role: Role,
@@ -50,7 +55,7 @@ pub struct Engine {
 /// What a process does with the database.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
-    /// It serves: holds all keys in memory and the claim on the database.
+    /// It serves: holds all keys in memory, and a seat at the database.
     Server,
     /// It makes a change or has a look, perhaps beside a server: the command line.
     Guest {
@@ -77,6 +82,7 @@ impl Engine {
     pub async fn start(parts: Parts, role: Role) -> Result<Arc<Self>> {
         let Parts { store, clock, random, peppers } = parts;
         let head = feed::begin(&store, clock.now(), random.as_ref(), &peppers).await?;
+        let node = NodeId::new(clock.now(), random.bytes()?);
         let engine = Self {
             store,
             clock,
@@ -90,7 +96,8 @@ impl Engine {
             passwords: SlowPool::default(),
             feed: AsyncMutex::new(head),
             applied: AtomicI64::new(head.seq),
-            has_claim: AtomicBool::new(true),
+            node,
+            lease: Lease::forever(),
             is_loaded: AtomicBool::new(false),
             role,
             in_flight: Mutex::default(),
@@ -127,19 +134,14 @@ impl Engine {
         self.keyring.len()
     }
 
-    /// Whether decisions may be made: false while the claim on the database is lost.
+    /// Whether decisions may be made now: false without a lease, and while everything is read anew.
     pub fn is_serving(&self) -> bool {
-        self.has_claim.load(Ordering::Acquire) && self.is_loaded.load(Ordering::Acquire)
+        self.is_loaded.load(Ordering::Acquire) && self.lease.is_live(|| self.clock.reading())
     }
 
     /// The number of the newest change that decisions know.
     pub fn applied(&self) -> i64 {
         self.applied.load(Ordering::Acquire)
-    }
-
-    /// Claims the database for this process to serve from.
-    pub async fn claim(&self) -> Result<keyrack_store::Claim> {
-        Ok(self.store.claim().await?)
     }
 
     /// Applies what other processes have committed meanwhile.
@@ -208,13 +210,49 @@ impl Engine {
         Ok(feed.seq)
     }
 
-    /// Waits until decisions know a committed change, here and in the process that serves.
+    /// Waits until every decision that begins from now on knows a committed change, wherever it is made.
     pub(crate) async fn settle(&self, seq: i64) -> Result<()> {
-        while self.catch_up().await? < seq {}
+        if self.store.sqlite_file().is_none() {
+            self.settle_among_nodes(seq).await;
+            return Ok(());
+        }
+        // What is committed is committed, whatever happens now.
+        while self.catch_up().await.map_err(|_| Error::NotYetSeen)? < seq {}
         if self.role != Role::Server && !seen_by_server(&self.store, seq).await? {
             return Err(Error::NotYetSeen);
         }
         Ok(())
+    }
+
+    /// For a change that finds everything as it is to be: whoever brought that about may still be waiting until it is known
+    /// everywhere, and so must we. The number of the newest change.
+    pub(crate) async fn settle_unchanged(&self) -> Result<i64> {
+        let seq = self.catch_up().await?;
+        self.settle(seq).await?;
+        Ok(seq)
+    }
+
+    /// Every process that serves has either applied the change and said so, or holds a lease from before the change, if any.
+    /// That has run out when we have waited for longer than a lease runs: then there is nothing left to wait for.
+    async fn settle_among_nodes(&self, seq: i64) {
+        let patience = async {
+            let (mut is_seen_here, mut pause) = (false, Duration::from_millis(1));
+            loop {
+                is_seen_here = is_seen_here || self.catch_up().await.is_ok_and(|applied| applied >= seq);
+                if is_seen_here && self.is_seen_elsewhere(seq).await.unwrap_or(false) {
+                    return;
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_millis(20));
+            }
+        };
+        if tokio::time::timeout(FENCED_AFTER, patience).await.is_err() {
+            tracing::warn!(seq, "a change was not seen by every node in time; their leases have run out instead");
+        }
+    }
+
+    async fn is_seen_elsewhere(&self, seq: i64) -> Result<bool> {
+        Ok(self.reader().await?.nodes_behind(seq, self.node).await? == 0)
     }
 
     /// A fresh id.

@@ -107,6 +107,8 @@ impl Engine {
             after.default_scopes = scopes;
         }
         if after == before {
+            drop(writer);
+            self.settle_unchanged().await?;
             return Ok(before);
         }
         after.updated_at = self.now();

@@ -16,8 +16,10 @@ mod idempotency;
 mod init;
 pub mod keyring;
 mod keys;
+mod lease;
 mod members;
 pub mod meter;
+mod nodes;
 mod organizations;
 pub mod passwords;
 pub mod routes;
@@ -31,7 +33,7 @@ pub use actor::{Actor, Context, Idempotency};
 pub use ask::Question;
 #[cfg(feature = "test-clock")]
 pub use clock::FileClock;
-pub use clock::{Clock, OsRandom, Random, SystemClock};
+pub use clock::{Clock, OsRandom, Random, Reading, SystemClock};
 pub use directory::{Directory, Tenant};
 pub use engine::{Engine, Parts, Role as EngineRole};
 pub use error::{Error, FieldError};
@@ -42,9 +44,11 @@ pub use keys::{
     Page, Receipt, RotateKey, RotatedKey,
 };
 pub use members::{Invited, NewMember};
+pub use nodes::NodeView;
 pub use organizations::{NewOrganization, OrganizationPatch};
 pub use passwords::{MAX_PASSWORD, MIN_PASSWORD};
 pub use routes::{GuardText, LiveRoute, NewRoute, RouteMatch, RoutePatch, Target};
+pub use serving::Seat;
 pub use sessions::{SESSION_LENGTH, SignedIn};
 pub use verify::{KnownKey, Person, Presented, Verdict};
 

@@ -39,7 +39,7 @@ pub(crate) const DEFAULT: &str = "default";
 
 impl Engine {
     /// Refuses whoever may not act on the instance as a whole.
-    pub(crate) fn only_instance_admin(ctx: &Context) -> Result<()> {
+    pub fn only_instance_admin(ctx: &Context) -> Result<()> {
         if ctx.actor.is_instance_admin() {
             return Ok(());
         }
@@ -161,6 +161,8 @@ impl Engine {
         after.tier = patch.tier.unwrap_or(before.tier);
         after.state = patch.state.unwrap_or(before.state);
         if after == before {
+            drop(writer);
+            self.settle_unchanged().await?;
             return Ok(before);
         }
         after.updated_at = self.now();

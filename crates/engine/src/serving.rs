@@ -1,78 +1,174 @@
-//! What a serving process does beside answering: holds the claim on the database, follows the log, writes uses down.
+//! What a serving process does beside answering: keeps its seat at the database, follows the log, writes uses down.
+//!
+//! On SQLite the seat is a claim: one process serves, and knows of every change because it looks for those that the command
+//! line makes beside it. On PostgreSQL several serve. Each decides under a lease that runs for a second from before its
+//! renewal was sent, and only once it has applied what the answer says there is; whoever changes something waits until
+//! all have applied it, or until no lease from before the change can still run.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::Mutex as AsyncMutex;
+use keyrack_store::{Claim, FeedHead, Membership};
+use tokio::sync::Notify;
 
 use crate::engine::Engine;
+use crate::{Error, Result};
 
-/// How often the log is looked at for changes made by another process.
+/// How often the log of a SQLite file is looked at for changes made by another process.
 const POLL: Duration = Duration::from_millis(50);
+/// How often a lease is renewed when nothing happens: several may fail before it runs out.
+const RENEW: Duration = Duration::from_millis(200);
+/// How often a node that is still loading says that it is there.
+const LOADING: Duration = Duration::from_secs(5);
+/// How often nodes that have long been silent are looked for.
+const SWEEP: Duration = Duration::from_secs(10);
+/// How long to wait before listening again.
+const DEAF: Duration = Duration::from_secs(1);
 /// How often uses are written down.
 const FLUSH: Duration = Duration::from_millis(500);
-/// How often a claim on the database is looked at.
-const CLAIM_CHECK: Duration = Duration::from_millis(250);
+
+/// The place of a serving process at its database, kept until it has stopped.
+pub enum Seat {
+    /// The only one, of a SQLite file.
+    Claim(Claim),
+    /// One of several, of a PostgreSQL database.
+    Member(Box<Membership>),
+}
 
 impl Engine {
-    /// Serves until `stop`: holds the claim, follows the log, writes uses down.
-    pub async fn run(self: Arc<Self>, claim: keyrack_store::Claim, stop: impl Future<Output = ()>) {
-        let held = AsyncMutex::new(Held { claim, published: 0 });
-        // Beside each other: following the log waits long for a database that is away, and meanwhile the claim is lost.
+    /// Takes a seat at the database, under the name of this machine. What was committed between loading and now is applied.
+    pub async fn take_seat(&self, name: &str) -> Result<Seat> {
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let Some(mut member) = self.store.membership(self.node, name.to_owned(), version) else {
+            let claim = self.store.claim().await?;
+            self.catch_up().await?;
+            return Ok(Seat::Claim(claim));
+        };
+        self.lease.end();
+        member.join(self.applied()).await?;
+        self.renew(&mut member).await?;
+        Ok(Seat::Member(Box::new(member)))
+    }
+
+    /// Serves until `stop`, then gives the seat up.
+    pub async fn run(self: Arc<Self>, mut seat: Seat, stop: impl Future<Output = ()>) {
         tokio::select! {
-            () = self.follow(&held, stop) => {}
-            () = self.watch(&held) => {}
+            () = stop => {}
+            () = self.keep(&mut seat) => {}
+            () = self.write_down_uses() => {}
         }
         self.flush_uses().await;
+        if let Seat::Member(member) = seat {
+            // From here on nobody waits for this process, so it decides nothing any more.
+            self.lease.end();
+            if let Err(error) = member.leave().await {
+                tracing::warn!(%error, "the other nodes will wait for this one until its lease has run out");
+            }
+        }
     }
 
-    /// Follows the log and writes uses down, until `stop`.
-    async fn follow(&self, held: &AsyncMutex<Held>, stop: impl Future<Output = ()>) {
-        let (mut poll, mut flush) = (every(POLL), every(FLUSH));
-        tokio::pin!(stop);
+    async fn keep(&self, seat: &mut Seat) {
+        match seat {
+            Seat::Claim(claim) => self.follow(claim).await,
+            Seat::Member(member) => {
+                let woken = Notify::new();
+                tokio::select! {
+                    () = self.keep_lease(member, &woken) => {}
+                    () = self.listen(&woken) => {}
+                }
+            }
+        }
+    }
+
+    /// Follows the log, and says how far.
+    async fn follow(&self, claim: &Claim) {
+        let (mut poll, mut published) = (every(POLL), 0);
+        loop {
+            poll.tick().await;
+            match self.catch_up().await {
+                Ok(seq) if seq != published && claim.publish(seq).is_ok() => published = seq,
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "cannot follow the log of changes"),
+            }
+        }
+    }
+
+    /// Renews the lease, over and over: at a call, after a while, and at once when there is something to tell.
+    async fn keep_lease(&self, member: &mut Membership, woken: &Notify) {
+        let mut sweep = every(SWEEP);
+        loop {
+            let told = self.applied();
+            let was_serving = self.is_serving();
+            match self.renew(member).await {
+                Ok(()) if !was_serving => tracing::info!("this node holds a lease"),
+                Ok(()) => {}
+                Err(error) => tracing::warn!(%error, "the lease cannot be renewed; without one every answer is 503"),
+            }
+            if self.applied() != told {
+                continue;
+            }
+            tokio::select! {
+                () = woken.notified() => {}
+                () = tokio::time::sleep(RENEW) => {}
+                _ = sweep.tick() => drop(member.forget_the_silent().await),
+            }
+        }
+    }
+
+    /// Asks how far the log goes, applies that much, and may then decide until a second after it asked.
+    async fn renew(&self, member: &mut Membership) -> Result<()> {
+        let sent = self.clock.reading();
+        let told = self.applied();
+        let Some(head) = member.renew(told).await? else { return self.rejoin(member).await };
+        let is_applied = |feed: &FeedHead| feed.epoch == head.epoch && feed.seq >= head.seq;
+        // A log that is shorter than what we have told is another one, or has lost its end.
+        if head.seq < told || !is_applied(&*self.feed.lock().await) {
+            self.catch_up().await?;
+        }
+        if !is_applied(&*self.feed.lock().await) {
+            return Err(Error::Unavailable("the log of changes has been replaced", None));
+        }
+        self.lease.grant(sent);
+        Ok(())
+    }
+
+    /// The others have stopped waiting for this process, so nothing it holds in memory is worth anything.
+    async fn rejoin(&self, member: &mut Membership) -> Result<()> {
+        self.lease.end();
+        tracing::warn!("this node was silent for so long that the others dropped it; it joins again");
+        member.join(0).await?;
+        let mut feed = self.feed.lock().await;
+        let reload = self.reload(&mut feed);
+        tokio::pin!(reload);
         loop {
             tokio::select! {
-                () = &mut stop => return,
-                _ = poll.tick() => match self.catch_up().await {
-                    Ok(seq) => held.lock().await.publish(seq).await,
-                    Err(error) => tracing::warn!(%error, "cannot follow the log of changes"),
-                },
-                _ = flush.tick() => self.flush_uses().await,
+                reloaded = &mut reload => return reloaded,
+                () = tokio::time::sleep(LOADING) => drop(member.renew(0).await?),
             }
         }
     }
 
-    /// Looks whether the claim is still held.
-    async fn watch(&self, held: &AsyncMutex<Held>) {
-        let mut check = every(CLAIM_CHECK);
+    /// Passes on that something has been committed.
+    async fn listen(&self, woken: &Notify) {
         loop {
-            check.tick().await;
-            let is_held = held.lock().await.claim.check().await.is_ok();
-            if !is_held {
-                self.regain(held).await;
-            } else if !self.has_claim.swap(true, Ordering::AcqRel) {
-                // Only a session that ends gives its claim up: nobody else can have served meanwhile.
-                tracing::info!("the database answers again; the claim on it was never lost");
+            match self.store.calls().await {
+                Ok(None) => return std::future::pending().await,
+                Ok(Some(mut calls)) => {
+                    while calls.next().await.is_ok() {
+                        woken.notify_one();
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "cannot listen for commits; they are seen a little later"),
             }
+            tokio::time::sleep(DEAF).await;
         }
     }
 
-    /// The claim is lost, so another process may serve and change things: decide nothing until it is regained and
-    /// everything has been read anew.
-    async fn regain(&self, held: &AsyncMutex<Held>) {
-        if self.has_claim.swap(false, Ordering::AcqRel) {
-            tracing::error!("the claim on the database is lost or in doubt; answering 503 until it is back");
-        }
-        let Ok(claim) = self.store.claim().await else { return };
-        let mut feed = self.feed.lock().await;
-        match self.reload(&mut feed).await {
-            Ok(()) => {
-                *held.lock().await = Held { claim, published: 0 };
-                self.has_claim.store(true, Ordering::Release);
-                tracing::info!("the claim on the database is regained");
-            }
-            Err(error) => tracing::warn!(%error, "cannot load the keys"),
+    async fn write_down_uses(&self) {
+        let mut flush = every(FLUSH);
+        loop {
+            flush.tick().await;
+            self.flush_uses().await;
         }
     }
 
@@ -85,20 +181,6 @@ impl Engine {
         if let Err(error) = written.await {
             tracing::warn!(%error, "uses could not be written down and are kept");
             self.meter.give_back(uses);
-        }
-    }
-}
-
-/// A claim, and what has been published under it.
-struct Held {
-    claim: keyrack_store::Claim,
-    published: i64,
-}
-
-impl Held {
-    async fn publish(&mut self, seq: i64) {
-        if seq != self.published && self.claim.publish(seq).await.is_ok() {
-            self.published = seq;
         }
     }
 }

@@ -98,6 +98,21 @@ impl Engine {
     pub async fn verify(&self, guard: &Guard, presented: &Presented<'_>) -> Result<Verdict> {
         self.require_serving()?;
         let now = self.now();
+        let verdict = self.judge(guard, presented, now).await?;
+        self.stand_by(verdict, now)
+    }
+
+    /// Gives out a verdict if it may still be given, and counts it. The lease is looked at again, by clocks read anew: this
+    /// process may have been suspended with the decision half made.
+    pub(crate) fn stand_by(&self, verdict: Verdict, now: Timestamp) -> Result<Verdict> {
+        self.require_serving()?;
+        if let (Decision::Grant(Grant::Key(_)), Some(key)) = (&verdict.decision, &verdict.key) {
+            self.meter.note(key.record.key, i64::from(key.record.version), now);
+        }
+        Ok(verdict)
+    }
+
+    async fn judge(&self, guard: &Guard, presented: &Presented<'_>, now: Timestamp) -> Result<Verdict> {
         let request = Request { method: presented.method, address: presented.address, place: presented.place };
         if let Some(person) = presented.session.as_ref().filter(|_| guard.sessions) {
             let decision = decide(guard, Caller::Session(self.session_facts(person)), &request, now);
@@ -112,9 +127,6 @@ impl Engine {
         };
         let Some(key) = key else { return Ok(keyless(decide(guard, Caller::Unknown, &request, now))) };
         let decision = decide(guard, Caller::Key(key.facts()), &request, now);
-        if matches!(decision, Decision::Grant(Grant::Key(_))) {
-            self.meter.note(key.record.key, i64::from(key.record.version), now);
-        }
         Ok(Verdict { decision, key: Some(key) })
     }
 
@@ -123,7 +135,7 @@ impl Engine {
         if self.is_serving() {
             return Ok(());
         }
-        Err(Error::Unavailable("this process does not hold its claim on the database", None))
+        Err(Error::Unavailable("this node does not know whether what it holds in memory is still so", None))
     }
 
     /// The key of a text, if it is one. Junk ends here before anything is looked up.

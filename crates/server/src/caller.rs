@@ -68,6 +68,11 @@ pub(crate) async fn enter(
     if let Some(guard) = guard {
         match caller(&app, &guard, needs, &parts).await {
             Ok(caller) => {
+                if needs == Needs::Instance
+                    && let Err(error) = keyrack_engine::Engine::only_instance_admin(&caller.context)
+                {
+                    return ApiError::from(error).into_response();
+                }
                 parts.extensions.insert(caller);
             }
             Err(error) => return error.into_response(),
@@ -96,7 +101,7 @@ async fn caller(app: &App, guard: &Guard, needs: Needs, request: &Parts) -> Resu
     let session = session(app, headers, &request.method).await?;
     if let Some(person) = &session
         && person.role.is_none()
-        && matches!(needs, Needs::Anyone | Needs::Access | Needs::Session)
+        && matches!(needs, Needs::Anyone | Needs::Access | Needs::Instance | Needs::Session)
     {
         // These do not depend on an organization; what does, asks for a membership itself.
         let context = context(actor_of(person), person.organization);

@@ -3,8 +3,8 @@
 use keyrack_client::wire;
 use keyrack_core::{Body, Environment, KeyStatus, OrganizationState, Role, Tier};
 use keyrack_engine::{
-    Event, GuardText, HashProfile, ImportKey, KeyGroup, KeyPatch, KeySecret, KeyView, Member, NewKey, Organization,
-    Route, Target, UserAccount, Workspace,
+    Event, GuardText, HashProfile, ImportKey, KeyGroup, KeyPatch, KeySecret, KeyView, Member, NewKey, NodeView,
+    Organization, Route, Target, UserAccount, Workspace,
 };
 
 /// Words that both sides know, matched one by one so that a new one cannot be forgotten.
@@ -144,6 +144,19 @@ pub(crate) fn secret(s: KeySecret) -> wire::Secret {
         created_at: s.created_at,
         expires_at: s.expires_at,
         last_used_at: s.last_used_at,
+    }
+}
+
+/// A process that serves for the wire.
+pub(crate) fn node(view: NodeView) -> wire::Node {
+    wire::Node {
+        id: view.node.id.0,
+        name: view.node.name,
+        version: view.node.version,
+        started_at: view.node.started_at,
+        silent_for_ms: i64::try_from(view.node.silent_for.as_millis()).unwrap_or(i64::MAX),
+        lag: view.lag,
+        live: view.is_live,
     }
 }
 

@@ -18,6 +18,8 @@ pub enum Needs {
     Scope(&'static str, Action),
     /// A session or a key of an access group; what it may do on the instance is for the use case to say.
     Access,
+    /// An instance admin: a session, or a key of an access group with `keyrack.instance:admin`.
+    Instance,
 }
 
 impl Needs {
@@ -34,7 +36,7 @@ impl Needs {
         let audience = match self {
             Self::Nothing => return None,
             Self::Anyone | Self::Session | Self::Scope(..) => Audience::Any,
-            Self::Manage(..) | Self::Access => Audience::Access,
+            Self::Manage(..) | Self::Access | Self::Instance => Audience::Access,
         };
         Some(Guard {
             sessions: true,
@@ -51,6 +53,9 @@ impl Needs {
             Self::Anyone => "any live key or session".to_owned(),
             Self::Session => "a session".to_owned(),
             Self::Access => "a session, or a key of an access group".to_owned(),
+            Self::Instance => {
+                "an instance admin: a session, or a key of an access group with keyrack.instance:admin".to_owned()
+            }
             Self::Manage(..) => format!("a session or a key of an access group, with {}", self.scope_text()),
             Self::Scope(..) => format!("a session or any key, with {}", self.scope_text()),
         }

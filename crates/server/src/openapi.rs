@@ -48,6 +48,7 @@ struct Problem {
         (name = "settings", description = "How an organization works"),
         (name = "audit", description = "What happened"),
         (name = "session", description = "Who am I"),
+        (name = "nodes", description = "Processes that serve together"),
         (name = "health", description = "How the server is"),
     )
 )]

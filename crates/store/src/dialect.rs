@@ -6,24 +6,27 @@ pub(crate) const SQLITE_BEGIN_WRITE: &str = "BEGIN IMMEDIATE";
 pub(crate) const POSTGRES_BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// Makes writers of the same organization wait for each other on PostgreSQL, to the end of the transaction.
 pub(crate) const POSTGRES_LOCK_TENANT: &str = "SELECT pg_advisory_xact_lock($1)";
-/// Claims the database for one serving process, for as long as the connection lives.
-pub(crate) const POSTGRES_CLAIM: &str = "SELECT pg_try_advisory_lock($1) AS value";
-/// Whether no process holds the claim. Looks at the locks instead of trying for one, which a server could lose against.
-pub(crate) const POSTGRES_CLAIM_IS_FREE: &str = "SELECT NOT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' \
-    AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
-    AND ((classid::bigint << 32) | objid::bigint) = $1) AS value";
-/// Notices need not survive a crash: whoever reads one waits for a live server.
+/// Tells the nodes that something is about to be committed; they hear it when it is.
+pub(crate) const POSTGRES_CALL: &str = "SELECT pg_notify('keyrack', '')";
+/// Renewals need not survive a crash: the row does, and all that is forgotten is how far a node had come.
 pub(crate) const POSTGRES_UNHURRIED: &str = "SET synchronous_commit = off";
-/// How far the server has applied the log, kept among the settings of the instance.
-pub(crate) const POSTGRES_APPLIED: &str =
-    "SELECT value FROM setting WHERE organization_id = '00000000-0000-0000-0000-000000000000' AND name = 'applied'";
-/// Forgets what the last server said about that.
-pub(crate) const POSTGRES_UNPUBLISH: &str =
-    "DELETE FROM setting WHERE organization_id = '00000000-0000-0000-0000-000000000000' AND name = 'applied'";
-/// Sets it.
-pub(crate) const POSTGRES_PUBLISH: &str = "INSERT INTO setting (organization_id, name, value, updated_at) \
-    VALUES ('00000000-0000-0000-0000-000000000000', 'applied', $1, 0) \
-    ON CONFLICT (organization_id, name) DO UPDATE SET value = excluded.value";
+/// Adds a node, or puts it back in its place, and this does survive a crash. Times are of the database's clock.
+pub(crate) const POSTGRES_JOIN: &str = "INSERT INTO node (id, name, version, started_at, seen_at, applied) \
+    SELECT $1, $2, $3, moment, moment, $4 FROM (SELECT set_config('synchronous_commit', 'on', true), \
+    (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS moment) AS hurried \
+    ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, applied = excluded.applied";
+/// Renews a node. The head is read after the statement arrived, so it is no older than the renewal.
+pub(crate) const POSTGRES_RENEW: &str = "UPDATE node \
+    SET seen_at = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, applied = $2 WHERE id = $1 \
+    RETURNING (SELECT seq FROM feed_head) AS seq, (SELECT epoch FROM feed_head) AS epoch";
+/// Every node, the oldest first.
+pub(crate) const POSTGRES_NODES: &str = "SELECT id, name, version, started_at, applied, \
+    (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - seen_at AS silent_for FROM node ORDER BY started_at, id";
+/// Takes away nodes that have not renewed for a minute.
+pub(crate) const POSTGRES_FORGET: &str =
+    "DELETE FROM node WHERE seen_at < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - 60000000";
+/// Takes a node away.
+pub(crate) const POSTGRES_LEAVE: &str = "DELETE FROM node WHERE id = $1";
 /// A thousand secrets as one JSON text. Each value of a row of SQLite comes from another thread, in memory of its own; a
 /// million keys read that way take several times as long. The place of a row is good within one transaction only.
 pub(crate) const SQLITE_PAGE_OF_SECRETS: &str = "SELECT max(place), json_group_array(json_array(hex(digest), pepper_id, \
@@ -41,9 +44,7 @@ pub(crate) const POSTGRES_MIGRATIONS: &str = "CREATE TABLE IF NOT EXISTS migrati
 /// Lets one process migrate at a time.
 pub(crate) const POSTGRES_LOCK_MIGRATION: &str = "SELECT pg_advisory_xact_lock($1)";
 
-/// The number of the claim's lock ("keyrack" and a digit, as bytes).
-pub(crate) const CLAIM_LOCK: i64 = 0x6b65_7972_6163_6b31;
-/// The number of the migration lock.
+/// The number of the migration lock ("keyrack" and a digit, as bytes).
 pub(crate) const MIGRATION_LOCK: i64 = 0x6b65_7972_6163_6b32;
 
 /// The number of a tenant's lock: the random half of its id.

@@ -1,5 +1,7 @@
 //! The one place where the two databases part: values in, rows out, and the transaction around them.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use keyrack_core::{from_micros, micros};
 use sqlx::postgres::{PgArguments, PgRow};
@@ -78,7 +80,7 @@ macro_rules! ids_as_args {
         }
     )*};
 }
-ids_as_args!(OrganizationId, WorkspaceId, UserId, GroupId, KeyId, RouteId, EventId, SessionId, InvitationId);
+ids_as_args!(OrganizationId, WorkspaceId, UserId, GroupId, KeyId, RouteId, EventId, SessionId, InvitationId, NodeId);
 
 /// Builds the values of a statement: `args![organization, name, limit]`.
 macro_rules! args {
@@ -191,6 +193,17 @@ impl FromColumn for Option<Timestamp> {
     }
 }
 
+/// How long PostgreSQL may be silent in the middle of a statement before it counts as away.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// Waits for PostgreSQL, but not for ever: who is cut off from it is told by nobody.
+pub(crate) async fn heard<T>(answer: impl Future<Output = std::result::Result<T, sqlx::Error>>) -> Result<T> {
+    tokio::time::timeout(SILENCE, answer)
+        .await
+        .map_err(|_| StoreError::Unavailable(sqlx::Error::PoolTimedOut))?
+        .map_err(Into::into)
+}
+
 /// What a whole row is read as.
 pub(crate) trait FromRow: Sized {
     fn from_row(row: &Row) -> Result<Self>;
@@ -201,7 +214,7 @@ impl Tx {
     pub(crate) async fn execute(&mut self, sql: &'static str, args: &[Arg]) -> Result<u64> {
         Ok(match self {
             Self::Sqlite(tx) => for_sqlite(sql, args).execute(&mut **tx).await?.rows_affected(),
-            Self::Postgres(tx) => for_postgres(sql, args).execute(&mut **tx).await?.rows_affected(),
+            Self::Postgres(tx) => heard(for_postgres(sql, args).execute(&mut **tx)).await?.rows_affected(),
         })
     }
 
@@ -216,7 +229,7 @@ impl Tx {
     async fn row(&mut self, sql: &'static str, args: &[Arg]) -> Result<Option<Row>> {
         Ok(match self {
             Self::Sqlite(tx) => for_sqlite(sql, args).fetch_optional(&mut **tx).await?.map(Row::Sqlite),
-            Self::Postgres(tx) => for_postgres(sql, args).fetch_optional(&mut **tx).await?.map(Row::Postgres),
+            Self::Postgres(tx) => heard(for_postgres(sql, args).fetch_optional(&mut **tx)).await?.map(Row::Postgres),
         })
     }
 
@@ -258,7 +271,7 @@ impl Tx {
             }
             Self::Postgres(tx) => {
                 let mut rows = for_postgres(sql, args).fetch(&mut **tx);
-                while let Some(row) = rows.try_next().await? {
+                while let Some(row) = heard(rows.try_next()).await? {
                     take(T::from_row(&Row::Postgres(row))?)?;
                 }
             }
@@ -270,7 +283,7 @@ impl Tx {
     pub(crate) async fn commit(self) -> Result<()> {
         match self {
             Self::Sqlite(tx) => tx.commit().await?,
-            Self::Postgres(tx) => tx.commit().await?,
+            Self::Postgres(tx) => heard(tx.commit()).await?,
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! trees. A [`Reader`] sees one consistent snapshot; a [`Writer`] is a transaction whose only way to commit takes the
 //! events that tell what it changed, so no change goes unlogged.
 
+mod claim;
 mod dialect;
 mod driver;
 mod error;
@@ -12,6 +13,7 @@ mod groups;
 mod idempotency;
 mod keys;
 mod migrate;
+mod nodes;
 mod organizations;
 mod people;
 mod routes;
@@ -19,17 +21,19 @@ mod settings;
 mod store;
 mod verification;
 
+pub use claim::Claim;
 pub use error::{Conflict, StoreError};
 pub use event::{ActorKind, AuditFilter, Event, FeedHead, NewEvent, SubjectKind};
 pub use groups::{HashProfile, KeyGroup};
 pub use idempotency::Replay;
 pub use keys::{ApiKey, KeyFilter, KeyPosition, KeySecret, KeySort, NewSecret, parse_allowlist};
 pub use migrate::Migration;
+pub use nodes::{Calls, Membership, Node};
 pub use organizations::{Organization, Workspace};
 pub use people::{Invitation, Member, NewSession, Session, UserAccount};
 pub use routes::Route;
 pub use settings::INSTANCE;
-pub use store::{Claim, Reader, Store, Writer};
+pub use store::{Reader, Store, Writer};
 pub use verification::VerificationRow;
 
 /// The result of every call into the database.
@@ -42,6 +46,7 @@ pub fn all_statements() -> impl Iterator<Item = &'static str> {
         groups::STATEMENTS,
         idempotency::STATEMENTS,
         keys::STATEMENTS,
+        nodes::STATEMENTS,
         organizations::STATEMENTS,
         people::STATEMENTS,
         routes::STATEMENTS,

@@ -6,27 +6,32 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use keyrack_core::OrganizationId;
+use keyrack_core::{NodeId, OrganizationId};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool, Row as _, SqlitePool};
+use sqlx::{ConnectOptions as _, Connection as _, PgPool, SqlitePool};
 
-use crate::driver::{Tx, args};
+use crate::driver::{Tx, args, heard};
 use crate::event::{self, NewEvent};
-use crate::{Result, StoreError, dialect, migrate};
+use crate::{Claim, Membership, Result, StoreError, claim, dialect, migrate};
 
 /// How long a call waits for a connection, or for another process's write lock.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often a claim is tried: whoever asks whether a server is there holds the lock for an instant.
-const CLAIM_TRIES: u32 = 20;
-/// How long to wait before the next try.
-const CLAIM_PAUSE: Duration = Duration::from_millis(5);
-/// How long the database may be silent before the claim counts as lost.
-const CLAIM_PATIENCE: Duration = Duration::from_secs(1);
+/// How long to wait before a file that another process is making is tried again.
+const CONTENDED: Duration = Duration::from_millis(10);
 /// Connections that read a SQLite file at the same time.
 const SQLITE_READERS: u32 = 4;
 /// Connections to PostgreSQL.
 const POSTGRES_CONNECTIONS: u32 = 16;
+/// What we ask of a session: the server soon ends one whose process has stopped or been cut off, for it may hold locks that
+/// every change waits for.
+const SESSION: [(&str, &str); 5] = [
+    ("idle_in_transaction_session_timeout", "5s"),
+    ("tcp_user_timeout", "5s"),
+    ("tcp_keepalives_idle", "5"),
+    ("tcp_keepalives_interval", "1"),
+    ("tcp_keepalives_count", "5"),
+];
 
 /// A database that holds everything Keyrack must not forget.
 #[derive(Clone)]
@@ -71,7 +76,7 @@ impl Store {
             .busy_timeout(PATIENCE)
             .row_buffer_size(1024)
             .disable_statement_logging();
-        let writer = sqlite_pool(1).connect_with(options.clone()).await?;
+        let writer = first_connection(&options).await?;
         let readers = sqlite_pool(SQLITE_READERS).connect_with(options.pragma("query_only", "ON")).await?;
         Ok(Self { pools: Pools::Sqlite { writer, readers, path } })
     }
@@ -79,8 +84,14 @@ impl Store {
     async fn open_postgres(url: &str) -> Result<Self> {
         let options =
             PgConnectOptions::from_str(url).map_err(|e| StoreError::Url(format!("not a PostgreSQL URL: {e}")))?;
-        let options = options.application_name("keyrack").disable_statement_logging();
+        let options = options.application_name("keyrack").options(SESSION).disable_statement_logging();
         let pool = PgPoolOptions::new().max_connections(POSTGRES_CONNECTIONS).acquire_timeout(PATIENCE);
+        // A connection that was cut must not keep its place in the pool until the kernel gives it up.
+        let pool = pool.after_release(|connection, _| {
+            Box::pin(
+                async move { Ok(tokio::time::timeout(PATIENCE, connection.ping()).await.is_ok_and(|p| p.is_ok())) },
+            )
+        });
         let pool = pool.connect_with(options.clone()).await?;
         Ok(Self { pools: Pools::Postgres(pool, Box::new(options)) })
     }
@@ -96,7 +107,7 @@ impl Store {
     async fn begin_write(&self) -> Result<Tx> {
         Ok(match &self.pools {
             Pools::Sqlite { writer, .. } => Tx::Sqlite(writer.begin_with(dialect::SQLITE_BEGIN_WRITE).await?),
-            Pools::Postgres(pool, _) => Tx::Postgres(pool.begin().await?),
+            Pools::Postgres(pool, _) => Tx::Postgres(heard(pool.begin()).await?),
         })
     }
 
@@ -104,7 +115,7 @@ impl Store {
     pub async fn read(&self) -> Result<Reader> {
         let tx = match &self.pools {
             Pools::Sqlite { readers, .. } => Tx::Sqlite(readers.begin().await?),
-            Pools::Postgres(pool, _) => Tx::Postgres(pool.begin_with(dialect::POSTGRES_BEGIN_READ).await?),
+            Pools::Postgres(pool, _) => Tx::Postgres(heard(pool.begin_with(dialect::POSTGRES_BEGIN_READ)).await?),
         };
         Ok(Reader { tx })
     }
@@ -125,67 +136,35 @@ impl Store {
         Ok(Writer { reader: Reader { tx } })
     }
 
-    /// Claims the database for this process to serve from; refused while another process holds it.
-    pub async fn claim(&self) -> Result<Claim> {
+    /// How far the processes that serve this database say they have applied the log, the slowest of them; `None` if none
+    /// serves it.
+    pub async fn served_up_to(&self) -> Result<Option<i64>> {
         match &self.pools {
-            Pools::Sqlite { path, .. } => {
-                let (file, name) = lock_file(path)?;
-                let mut tries = 0;
-                while !lock(&file, &name)? {
-                    tries += 1;
-                    if tries == CLAIM_TRIES {
-                        return Err(StoreError::Claimed(format!(
-                            "another keyrack serves {} (it holds {})",
-                            path.display(),
-                            name.display()
-                        )));
-                    }
-                    tokio::time::sleep(CLAIM_PAUSE).await;
-                }
-                // What the last server published says nothing about this one.
-                file.set_len(0).map_err(|e| StoreError::File(name.display().to_string(), e))?;
-                Ok(Claim::Sqlite(file))
-            }
-            Pools::Postgres(_, options) => {
-                let connecting = tokio::time::timeout(PATIENCE, options.connect()).await;
-                let mut connection = connecting.map_err(|_| sqlx::Error::PoolTimedOut)??;
-                if !sqlx::query(dialect::POSTGRES_CLAIM)
-                    .bind(dialect::CLAIM_LOCK)
-                    .fetch_one(&mut connection)
-                    .await?
-                    .try_get("value")?
-                {
-                    return Err(StoreError::Claimed("another keyrack serves this PostgreSQL database".to_owned()));
-                }
-                sqlx::query(dialect::POSTGRES_UNHURRIED).execute(&mut connection).await?;
-                sqlx::query(dialect::POSTGRES_UNPUBLISH).execute(&mut connection).await?;
-                Ok(Claim::Postgres(Box::new(connection)))
-            }
+            Pools::Sqlite { path, .. } => claim::published(path),
+            Pools::Postgres(..) => self.read().await?.slowest_node().await,
         }
     }
 
-    /// How far the process that serves this database says it has applied the log; `None` if none serves it.
-    pub async fn served_up_to(&self) -> Result<Option<i64>> {
+    /// Claims the SQLite file for this process to serve from; refused while another process holds it.
+    pub async fn claim(&self) -> Result<Claim> {
         match &self.pools {
-            Pools::Sqlite { path, .. } => {
-                let (file, name) = lock_file(path)?;
-                if lock_shared(&file, &name)? {
-                    return Ok(None);
-                }
-                let text =
-                    std::fs::read_to_string(&name).map_err(|e| StoreError::File(name.display().to_string(), e))?;
-                Ok(Some(text.trim().parse().unwrap_or(-1)))
-            }
-            Pools::Postgres(pool, _) => {
-                let mut connection = pool.acquire().await?;
-                let is_free = sqlx::query(dialect::POSTGRES_CLAIM_IS_FREE).bind(dialect::CLAIM_LOCK);
-                if is_free.fetch_one(&mut *connection).await?.try_get("value")? {
-                    return Ok(None);
-                }
-                let applied = sqlx::query(dialect::POSTGRES_APPLIED).fetch_optional(&mut *connection).await?;
-                let applied: Option<String> = applied.map(|row| row.try_get("value")).transpose()?;
-                Ok(Some(applied.and_then(|text| text.parse().ok()).unwrap_or(-1)))
-            }
+            Pools::Sqlite { path, .. } => Claim::take(path).await,
+            Pools::Postgres(..) => Err(StoreError::Claimed("PostgreSQL is not claimed by one process".to_owned())),
+        }
+    }
+
+    /// What makes this process one of those that serve a PostgreSQL database, once it joins; `None` on SQLite.
+    pub fn membership(&self, id: NodeId, name: String, version: String) -> Option<Membership> {
+        match &self.pools {
+            Pools::Sqlite { .. } => None,
+            Pools::Postgres(_, options) => Some(Membership::new((**options).clone(), id, name, version)),
+        }
+    }
+
+    pub(crate) fn postgres_pool(&self) -> Option<&PgPool> {
+        match &self.pools {
+            Pools::Sqlite { .. } => None,
+            Pools::Postgres(pool, _) => Some(pool),
         }
     }
 
@@ -214,52 +193,23 @@ impl Store {
     }
 }
 
-/// The right to serve from a database, held until dropped.
-pub enum Claim {
-    /// A lock on a file beside the database; the kernel keeps it as long as we live.
-    Sqlite(File),
-    /// A lock of a connection of our own; gone with the connection.
-    Postgres(Box<PgConnection>),
-}
-
-impl Claim {
-    /// Fails when the claim may have been lost.
-    pub async fn check(&mut self) -> Result<()> {
-        match self {
-            Self::Sqlite(_) => Ok(()),
-            Self::Postgres(connection) => {
-                let ping = tokio::time::timeout(CLAIM_PATIENCE, connection.ping()).await;
-                Ok(ping.map_err(|_| sqlx::Error::PoolTimedOut)??)
+/// Making a new file a WAL file fails at once, however patient we are, while another process does the same.
+async fn first_connection(options: &SqliteConnectOptions) -> Result<SqlitePool> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match sqlite_pool(1).connect_with(options.clone()).await.map_err(StoreError::from) {
+            Err(StoreError::Unavailable(error)) if is_busy(&error) && tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(CONTENDED).await;
             }
-        }
-    }
-
-    /// Says how far the log is applied here, for [`Store::served_up_to`] of another process.
-    pub async fn publish(&mut self, seq: i64) -> Result<()> {
-        match self {
-            Self::Sqlite(file) => {
-                use std::os::unix::fs::FileExt as _;
-                // Always as many bytes, so that a reader never sees half a number.
-                let text = format!("{seq:020}");
-                file.write_all_at(text.as_bytes(), 0).map_err(|e| StoreError::File("the lock file".to_owned(), e))
-            }
-            Self::Postgres(connection) => {
-                let publish = sqlx::query(dialect::POSTGRES_PUBLISH).bind(seq.to_string());
-                let publish = tokio::time::timeout(CLAIM_PATIENCE, publish.execute(&mut **connection)).await;
-                publish.map_err(|_| sqlx::Error::PoolTimedOut)??;
-                Ok(())
-            }
+            connected => return connected,
         }
     }
 }
 
-fn lock_file(database: &Path) -> Result<(File, PathBuf)> {
-    let mut name = database.to_path_buf().into_os_string();
-    name.push(".lock");
-    let name = PathBuf::from(name);
-    make_private(&name)?;
-    let file = File::options().read(true).write(true).open(&name);
-    file.map(|file| (file, name.clone())).map_err(|e| StoreError::File(name.display().to_string(), e))
+fn is_busy(error: &sqlx::Error) -> bool {
+    // SQLITE_BUSY is 5 in the low byte.
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xff == 5)
 }
 
 fn sqlite_pool(connections: u32) -> SqlitePoolOptions {
@@ -267,24 +217,6 @@ fn sqlite_pool(connections: u32) -> SqlitePoolOptions {
     // SQLite itself ends a transaction that meets a full or failing disk. The driver then still counts one as open and
     // would begin no other on that connection, so it is given up.
     pool.before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
-}
-
-/// Whether the lock could be had.
-fn lock(file: &File, name: &Path) -> Result<bool> {
-    had(file.try_lock(), name)
-}
-
-/// Whether the lock could be had together with others who only ask.
-fn lock_shared(file: &File, name: &Path) -> Result<bool> {
-    had(file.try_lock_shared(), name)
-}
-
-fn had(lock: std::result::Result<(), std::fs::TryLockError>, name: &Path) -> Result<bool> {
-    match lock {
-        Ok(()) => Ok(true),
-        Err(std::fs::TryLockError::WouldBlock) => Ok(false),
-        Err(std::fs::TryLockError::Error(e)) => Err(StoreError::File(name.display().to_string(), e)),
-    }
 }
 
 fn sqlite_path(url: &str) -> Result<PathBuf> {
@@ -302,7 +234,7 @@ fn sqlite_path(url: &str) -> Result<PathBuf> {
 }
 
 /// Creates the file for its owner only, if it is not there; SQLite gives its side files the same rights.
-fn make_private(path: &Path) -> Result<()> {
+pub(crate) fn make_private(path: &Path) -> Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let made = File::options().write(true).create_new(true).mode(0o600).open(path);
     match made {
@@ -344,6 +276,9 @@ impl Writer {
         let mut seq = 0;
         for event in std::iter::once(first).chain(more) {
             seq = event::append(&mut self.reader.tx, &event).await?;
+        }
+        if matches!(self.reader.tx, Tx::Postgres(_)) {
+            self.reader.tx.execute(dialect::POSTGRES_CALL, &[]).await?;
         }
         self.reader.tx.commit().await?;
         Ok(seq)

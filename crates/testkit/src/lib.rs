@@ -1,4 +1,4 @@
-//! What the tests share: private databases, real programs, a running keyrack, plain HTTP and an upstream.
+//! What the tests share: private databases, real programs, a running keyrack, plain HTTP, an upstream and a line that can be cut.
 //!
 //! Only ever a dev-dependency. A helper that cannot do its work panics, with all a reader needs to see why: in a test
 //! that is the right ending. Nothing in here knows the insides of the product; it sees what a user sees.
@@ -13,6 +13,7 @@
 
 pub mod database;
 pub mod http;
+pub mod link;
 pub mod postgres;
 pub mod process;
 pub mod server;
@@ -20,6 +21,7 @@ pub mod upstream;
 
 pub use database::Database;
 pub use http::{Answer, Http};
+pub use link::Link;
 pub use process::Program;
 pub use server::Keyrack;
 pub use upstream::Upstream;

@@ -190,6 +190,16 @@ impl Running {
         self.signal(Signal::KILL);
     }
 
+    /// Sends it SIGSTOP: it stands still, wherever it is, until [`Running::resume`].
+    pub fn suspend(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Sends it SIGCONT.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
     fn signal(&self, signal: Signal) {
         // One that has ended has nothing to be told.
         let _ = kill_process(Pid::from_child(&self.child), signal);

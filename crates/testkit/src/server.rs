@@ -145,7 +145,11 @@ impl Keyrack {
 
     /// A command of the same binary, on the same database and key file.
     pub fn command(&self, subcommand: &str) -> Program {
-        self.program().arg(subcommand).args(["--database", &self.database_url]).arg("--keyfile").arg(&self.keyfile)
+        self.command_on(&self.database_url, subcommand)
+    }
+
+    fn command_on(&self, database_url: &str, subcommand: &str) -> Program {
+        self.program().arg(subcommand).args(["--database", database_url]).arg("--keyfile").arg(&self.keyfile)
     }
 
     /// The same binary, told nothing but the environment.
@@ -156,7 +160,14 @@ impl Keyrack {
     /// A second process that serves the same database, ended by whoever asked for it.
     #[track_caller]
     pub fn another(&self) -> Serving {
-        let program = self.command("serve").args(["--listen", "127.0.0.1:0"]).args(&self.arguments).start();
+        self.another_over(&self.database_url)
+    }
+
+    /// The same, reaching the database by another way.
+    #[track_caller]
+    pub fn another_over(&self, database_url: &str) -> Serving {
+        let program =
+            self.command_on(database_url, "serve").args(["--listen", "127.0.0.1:0"]).args(&self.arguments).start();
         let line = program.wait_line(|line| line.starts_with(LISTENS));
         Serving { url: line[LISTENS.len()..].trim().to_owned(), program }
     }

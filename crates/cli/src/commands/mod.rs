@@ -4,6 +4,7 @@ pub(crate) mod config;
 pub(crate) mod groups;
 pub(crate) mod init;
 pub(crate) mod keys;
+pub(crate) mod nodes;
 pub(crate) mod openapi;
 pub(crate) mod organizations;
 pub(crate) mod routes;
@@ -41,6 +42,8 @@ pub(crate) enum Manage {
     /// Make, list and delete routes
     #[command(subcommand)]
     Routes(routes::Routes),
+    /// List the processes that serve one PostgreSQL database together
+    Nodes,
     /// Show what happened, newest first
     Audit(organizations::Audit),
 }
@@ -55,6 +58,7 @@ pub(crate) async fn manage(command: Manage, json: bool, settings: &Settings) -> 
         Manage::Organizations(organizations) => organizations::run(organizations, json, settings).await?,
         Manage::Users(users) => users::run(users, json, settings).await?,
         Manage::Routes(routes) => routes::run(routes, json, settings).await?,
+        Manage::Nodes => nodes::run(json, settings).await?,
         Manage::Audit(audit) => organizations::audit(audit, json, settings).await?,
     }
     Ok(ExitCode::from(exit::DONE))

@@ -121,7 +121,7 @@ keyrack_testkit::both_databases! {
     }
 }
 
-/// The part of PostgreSQL that holds our claim is stopped for longer than anybody waits for it. Nobody is let in on old
+/// The part of PostgreSQL that renews our lease is stopped for longer than anybody waits for it. Nobody is let in on old
 /// knowledge meanwhile, and nothing has to be restarted afterwards.
 #[test]
 fn a_database_that_falls_silent_for_a_while_is_served_again() {
@@ -129,8 +129,9 @@ fn a_database_that_falls_silent_for_a_while_is_served_again() {
     let url = cluster.fresh_database();
     let keyrack = Keyrack::setup(KEYRACK, Database::Postgres).database_url(&url).start();
     let database = url.rsplit('/').next().unwrap();
-    let holders = cluster.sql(database, "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted");
-    let signal = |name: &str| Program::new("kill").args([name, holders.trim()]).run().success();
+    let renewing = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'UPDATE node%'";
+    let renewing = cluster.sql(database, renewing);
+    let signal = |name: &str| Program::new("kill").args([name, renewing.trim()]).run().success();
     keyrack_testkit::database::run(async {
         let status = async || keyrack.http().get("/api/session").bearer(&keyrack.management_key).send().await.status;
         assert_eq!(status().await, 200);

@@ -207,6 +207,7 @@ async fn routes_settings_and_audit(r: &Recorder) {
     r.call("PATCH", "/api/settings", &[], Some(json!({"access_groups": ["management"]})), 200).await;
     r.call("PATCH", "/api/settings", &[], Some(json!({"access_groups": ["nowhere"]})), 400).await;
     r.call("GET", "/api/audit", &[], None, 200).await;
+    r.call("GET", "/api/nodes", &[], None, 200).await;
 }
 
 #[test]

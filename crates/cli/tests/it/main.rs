@@ -7,6 +7,7 @@ mod bad_input;
 mod command_line;
 mod errors;
 mod leaks;
+mod nodes;
 mod openapi;
 mod outages;
 mod support;

@@ -81,7 +81,7 @@ impl Engine {
         let key = self.visible_key(&mut writer, ctx, id).await?;
         if key.switch == Switch::Revoked {
             drop(writer);
-            let sequence = self.catch_up().await?;
+            let sequence = self.settle_unchanged().await?;
             return Ok((self.view(key)?, Receipt { sequence, effective_at: self.now() }));
         }
         let key =

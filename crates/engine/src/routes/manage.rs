@@ -81,6 +81,7 @@ impl Engine {
         }
         after.enabled = patch.enabled.unwrap_or(before.enabled);
         if after == before {
+            self.settle_unchanged().await?;
             return Ok(before);
         }
         after.updated_at = self.now();

@@ -14,6 +14,7 @@ mod lost_actors;
 mod members;
 mod no_deletion_opens;
 mod no_stronger_key;
+mod nodes;
 mod peppers;
 mod questions;
 mod rotation;

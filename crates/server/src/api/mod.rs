@@ -5,6 +5,7 @@ mod groups;
 mod health;
 mod keys;
 mod members;
+mod nodes;
 mod organizations;
 mod routes;
 mod session;
@@ -54,6 +55,7 @@ pub(crate) fn endpoints(app: App) -> Endpoints {
         .add(Needs::Manage("workspaces", Write), routes!(workspaces::create))
         .add(Needs::Manage("workspaces", Read), routes!(workspaces::get))
         .add(Needs::Manage("workspaces", Write), routes!(workspaces::update, workspaces::delete))
+        .add(Needs::Instance, routes!(nodes::list))
         .add(Needs::Access, routes!(organizations::list, organizations::create))
         .add(Needs::Manage("organizations", Read), routes!(organizations::get))
         .add(Needs::Manage("organizations", Write), routes!(organizations::update))

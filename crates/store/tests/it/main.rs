@@ -6,6 +6,7 @@ mod conflicts;
 mod full_disk;
 mod key_lists;
 mod migrations;
+mod nodes;
 mod opening;
 mod order;
 mod outage;

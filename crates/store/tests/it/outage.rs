@@ -1,12 +1,17 @@
 //! A PostgreSQL server that goes away and comes back.
 
 use keyrack_core::Role;
-use keyrack_store::{Store, StoreError};
+use keyrack_store::{Membership, Store, StoreError};
 use keyrack_testkit::Database;
 use keyrack_testkit::postgres::PrivateCluster;
 
 use crate::samples;
 use crate::support::{Look, World, at, commit, is_unavailable};
+
+fn member(store: &Store) -> Membership {
+    let id = keyrack_core::NodeId(samples::id());
+    store.membership(id, "here".to_owned(), "0".to_owned()).unwrap()
+}
 
 async fn begun(url: &str) -> Store {
     let store = Store::open(url, at(0)).await.unwrap();
@@ -22,8 +27,8 @@ async fn while_the_server_is_away_everything_is_unavailable_and_then_goes_on() {
     let url = cluster.fresh_database();
     let store = begun(&url).await;
     let t = samples::tenancy(&store, "acme").await;
-    let mut claim = store.claim().await.unwrap();
-    claim.publish(2).await.unwrap();
+    let mut member = member(&store);
+    member.join(2).await.unwrap();
     let head = store.read().await.unwrap().feed_head().await.unwrap();
 
     // One change is under way, and one look.
@@ -33,18 +38,18 @@ async fn while_the_server_is_away_everything_is_unavailable_and_then_goes_on() {
     reader.feed_head().await.unwrap();
 
     cluster.stop();
-    assert!(is_unavailable(&claim.check().await));
-    assert!(is_unavailable(&claim.publish(3).await));
+    assert!(is_unavailable(&member.renew(2).await));
+    assert!(is_unavailable(&member.join(3).await));
     assert!(is_unavailable(&reader.feed_head().await));
     assert!(is_unavailable(&writer.commit(samples::event("member.added"), vec![]).await));
     // Each of these waits for the server as long as the store has patience, so they wait together.
-    let (read, write, claimed, served, opened) =
-        tokio::join!(store.read(), store.write(&[]), store.claim(), store.served_up_to(), Store::open(&url, at(0)));
+    let (read, write, served, calls, opened) =
+        tokio::join!(store.read(), store.write(&[]), store.served_up_to(), store.calls(), Store::open(&url, at(0)));
     for (what, is_so) in [
         ("read", is_unavailable(&read)),
         ("write", is_unavailable(&write)),
-        ("claim", is_unavailable(&claimed)),
         ("served_up_to", is_unavailable(&served)),
+        ("calls", is_unavailable(&calls)),
         ("open", is_unavailable(&opened)),
     ] {
         assert!(is_so, "{what}");
@@ -55,34 +60,13 @@ async fn while_the_server_is_away_everything_is_unavailable_and_then_goes_on() {
     assert_eq!(reader.feed_head().await.unwrap(), head, "what was not acknowledged is not there");
     assert_eq!(reader.find_member(t.organization.id, t.user.id).await.unwrap(), None);
     drop(reader);
-    assert!(is_unavailable(&claim.check().await), "a claim is gone with its connection");
-    let mut claim = store.claim().await.unwrap();
-    claim.check().await.unwrap();
+    assert_eq!(member.renew(2).await.unwrap(), head, "its connection is made anew");
     let mut writer = store.write(&[t.organization.id]).await.unwrap();
     writer.insert_member(t.organization.id, t.user.id, Role::Owner, at(5)).await.unwrap();
     let seq = commit(writer).await;
     assert_eq!(seq, head.unwrap().seq + 1);
-    claim.publish(seq).await.unwrap();
+    member.renew(seq).await.unwrap();
     assert_eq!(store.served_up_to().await.unwrap(), Some(seq));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_claim_whose_connection_was_ended_is_lost_and_free_for_another() {
-    if !Database::Postgres.is_available() {
-        return;
-    }
-    let world = World::new(Database::Postgres).await;
-    let mut claim = world.store.claim().await.unwrap();
-    world
-        .look()
-        .await
-        .run(
-            "SELECT pg_terminate_backend(pid, 30000) FROM pg_locks WHERE locktype = 'advisory' AND granted \
-             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-        )
-        .await;
-    assert!(is_unavailable(&claim.check().await));
-    world.another_store().await.claim().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@
 mod arrows;
 mod database;
 mod http;
+mod link;
 mod postgres;
 mod process;
 mod server;

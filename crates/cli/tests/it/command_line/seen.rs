@@ -100,45 +100,44 @@ impl Drop for Stopped {
     }
 }
 
-both_databases! {
-    /// A server that is held up cannot say that it has seen a change.
-    async fn a_change_that_the_server_was_not_seen_to_apply_is_committed_and_ends_with_4(database: Database) {
-        let keyrack = start(database);
-        let made = run(&keyrack, "keys", &["create", "--name", "held"]);
-        let (id, key) = (text(&made["key"]["id"]), text(&made["secret"]));
-        assert_eq!(status(&keyrack.http(), &key).await, 200);
-        let stopped = Stopped::new(&keyrack);
-        let revoke = keyrack.command("keys").args(["revoke", &id]).run().expect_code(4);
-        assert!(revoke.stderr.contains("committed") && revoke.stderr.contains("not seen"), "{}", revoke.stderr);
-        assert!(revoke.stdout.is_empty(), "{}", revoke.stdout);
-        // Reading waits for nobody.
-        assert_eq!(run(&keyrack, "keys", &["show", &id])["key"]["status"], "revoked");
-        drop(stopped);
-        // The same again changes nothing, and returns when the server is as far.
-        run(&keyrack, "keys", &["revoke", &id]);
-        crate::support::wait_for("the refusal", async || (status(&keyrack.http(), &key).await == 401).then_some(())).await;
-    }
+/// A server that is held up cannot say that it has seen a change.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_the_server_was_not_seen_to_apply_is_committed_and_ends_with_4() {
+    let keyrack = start(Database::Sqlite);
+    let made = run(&keyrack, "keys", &["create", "--name", "held"]);
+    let (id, key) = (text(&made["key"]["id"]), text(&made["secret"]));
+    assert_eq!(status(&keyrack.http(), &key).await, 200);
+    let stopped = Stopped::new(&keyrack);
+    let revoke = keyrack.command("keys").args(["revoke", &id]).run().expect_code(4);
+    assert!(revoke.stderr.contains("committed") && revoke.stderr.contains("not seen"), "{}", revoke.stderr);
+    assert!(revoke.stdout.is_empty(), "{}", revoke.stdout);
+    // Reading waits for nobody.
+    assert_eq!(run(&keyrack, "keys", &["show", &id])["key"]["status"], "revoked");
+    drop(stopped);
+    // The same again changes nothing, and returns when the server is as far.
+    run(&keyrack, "keys", &["revoke", &id]);
+    crate::support::wait_for("the refusal", async || (status(&keyrack.http(), &key).await == 401).then_some(())).await;
 }
 
-both_databases! {
-    /// Two would each believe that what they know is all there is.
-    async fn a_second_server_refuses_and_says_why(database: Database) {
-        let mut keyrack = start(database);
-        for _ in 0..2 {
-            let second = keyrack.command("serve").args(["--listen", "127.0.0.1:0"]).run().expect_code(1);
-            assert!(second.stderr.contains("another keyrack serves"), "{}", second.stderr);
-            assert!(second.stdout.is_empty(), "it never said that it listens: {}", second.stdout);
-            keyrack.owner().get("/api/session").send().await.expect_status(200);
-        }
-        // A server that was killed leaves nothing that keeps the next one out.
-        keyrack.crash();
-        keyrack.start_again();
+/// Two would each believe that what they know is all there is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_server_on_a_file_refuses_and_says_why() {
+    let mut keyrack = start(Database::Sqlite);
+    for _ in 0..2 {
+        let second = keyrack.command("serve").args(["--listen", "127.0.0.1:0"]).run().expect_code(1);
+        assert!(second.stderr.contains("another keyrack serves"), "{}", second.stderr);
+        assert!(second.stdout.is_empty(), "it never said that it listens: {}", second.stdout);
         keyrack.owner().get("/api/session").send().await.expect_status(200);
-        let status = keyrack.stop(); assert!(status.success(), "{status} {}", keyrack.output());
-        // Without a server there is nobody to wait for.
-        run(&keyrack, "keys", &["create", "--name", "in the meantime"]);
-        keyrack.start_again();
-        let keys = keyrack.owner().get("/api/keys?name=meantime").send().await.expect_status(200).json();
-        assert_eq!(keys["data"].as_array().unwrap().len(), 1);
     }
+    // A server that was killed leaves nothing that keeps the next one out.
+    keyrack.crash();
+    keyrack.start_again();
+    keyrack.owner().get("/api/session").send().await.expect_status(200);
+    let status = keyrack.stop();
+    assert!(status.success(), "{status} {}", keyrack.output());
+    // Without a server there is nobody to wait for.
+    run(&keyrack, "keys", &["create", "--name", "in the meantime"]);
+    keyrack.start_again();
+    let keys = keyrack.owner().get("/api/keys?name=meantime").send().await.expect_status(200).json();
+    assert_eq!(keys["data"].as_array().unwrap().len(), 1);
 }

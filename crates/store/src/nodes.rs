@@ -1,0 +1,156 @@
+//! The processes that serve one PostgreSQL database together.
+//!
+//! Each has a row that tells how far it has applied the log of changes, and renews it a few times a second. The answer to a
+//! renewal carries the head of the log: who has applied that much may decide from memory for a while, counted from before
+//! the renewal was sent. Who makes a change therefore waits until every row has come far enough, or until whatever was
+//! granted before the change has run out.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use keyrack_core::NodeId;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgListener, PgRow};
+use sqlx::query::Query;
+use sqlx::{ConnectOptions as _, PgConnection, Postgres, Row as _};
+
+use crate::driver::{FromRow, Row, Tx, args};
+use crate::{FeedHead, Reader, Result, Store, dialect, statements};
+
+/// How long a renewal may take. A later answer would be worth nothing.
+const RENEWAL_WITHIN: Duration = Duration::from_secs(1);
+/// The channel on which every commit calls.
+pub(crate) const CHANNEL: &str = "keyrack";
+
+/// A process that serves, as the others see it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Node {
+    /// Drawn at its start.
+    pub id: NodeId,
+    /// The machine it runs on.
+    pub name: String,
+    /// The version of its program.
+    pub version: String,
+    /// When it joined, by the database's clock.
+    pub started_at: Timestamp,
+    /// How long ago it last renewed.
+    pub silent_for: Duration,
+    /// The newest change that its decisions know.
+    pub applied: i64,
+}
+
+statements! {
+    BEHIND = "SELECT count(*) AS value FROM node WHERE applied < $1 AND id <> $2";
+    SLOWEST = "SELECT min(applied) AS value FROM node";
+}
+
+impl FromRow for Node {
+    fn from_row(row: &Row) -> Result<Self> {
+        Ok(Self {
+            id: row.get("id")?,
+            name: row.get("name")?,
+            version: row.get("version")?,
+            started_at: row.get("started_at")?,
+            silent_for: Duration::from_micros(u64::try_from(row.get::<i64>("silent_for")?).unwrap_or(0)),
+            applied: row.get("applied")?,
+        })
+    }
+}
+
+impl Reader {
+    /// The processes that serve, the oldest first. None on SQLite, where a lock tells of the one there may be.
+    pub async fn list_nodes(&mut self) -> Result<Vec<Node>> {
+        if matches!(self.tx, Tx::Sqlite(_)) {
+            return Ok(Vec::new());
+        }
+        self.tx.fetch_all(dialect::POSTGRES_NODES, &[]).await
+    }
+
+    /// How many of the processes that serve, beside this one, have not yet applied a change.
+    pub async fn nodes_behind(&mut self, seq: i64, beside: NodeId) -> Result<i64> {
+        Ok(self.tx.value(BEHIND, args![seq, beside]).await?.unwrap_or(0))
+    }
+
+    pub(crate) async fn slowest_node(&mut self) -> Result<Option<i64>> {
+        Ok(self.tx.value::<Option<i64>>(SLOWEST, &[]).await?.flatten())
+    }
+}
+
+/// This process's row among the nodes, on a connection of its own that is made anew whenever it breaks.
+pub struct Membership {
+    options: PgConnectOptions,
+    connection: Option<PgConnection>,
+    id: NodeId,
+    name: String,
+    version: String,
+}
+
+impl Membership {
+    pub(crate) fn new(options: PgConnectOptions, id: NodeId, name: String, version: String) -> Self {
+        Self { options, connection: None, id, name, version }
+    }
+
+    /// Makes the row, or makes it anew. It has to be there before the first renewal is sent.
+    pub async fn join(&mut self, applied: i64) -> Result<()> {
+        let (id, name, version) = (self.id.0, self.name.clone(), self.version.clone());
+        let join = sqlx::query(dialect::POSTGRES_JOIN).bind(id).bind(name).bind(version).bind(applied);
+        self.run(join).await.map(drop)
+    }
+
+    /// Tells how far the log has been applied, and asks how far it goes. `None` if the row is gone: the others have long
+    /// stopped waiting for this process.
+    pub async fn renew(&mut self, applied: i64) -> Result<Option<FeedHead>> {
+        let renewed = self.run(sqlx::query(dialect::POSTGRES_RENEW).bind(self.id.0).bind(applied)).await?;
+        let Some(row) = renewed else { return Ok(None) };
+        Ok(Some(FeedHead { seq: row.try_get("seq")?, epoch: row.try_get("epoch")? }))
+    }
+
+    /// Takes the rows away of processes that have been silent for a minute.
+    pub async fn forget_the_silent(&mut self) -> Result<()> {
+        self.run(sqlx::query(dialect::POSTGRES_FORGET)).await.map(drop)
+    }
+
+    /// Takes the row away: nobody needs to wait for this process any more.
+    pub async fn leave(mut self) -> Result<()> {
+        self.run(sqlx::query(dialect::POSTGRES_LEAVE).bind(self.id.0)).await.map(drop)
+    }
+
+    async fn run(&mut self, query: Query<'static, Postgres, PgArguments>) -> Result<Option<PgRow>> {
+        let (options, held) = (&self.options, self.connection.take());
+        let call = async {
+            let mut connection = if let Some(held) = held {
+                held
+            } else {
+                let mut new = options.connect().await?;
+                sqlx::query(dialect::POSTGRES_UNHURRIED).execute(&mut new).await?;
+                new
+            };
+            let row = query.fetch_optional(&mut connection).await?;
+            Ok::<_, sqlx::Error>((row, connection))
+        };
+        let (row, connection) =
+            tokio::time::timeout(RENEWAL_WITHIN, call).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
+        self.connection = Some(connection);
+        Ok(row)
+    }
+}
+
+/// Hears when something has been committed. That saves waiting; nothing relies on it.
+pub struct Calls(PgListener);
+
+impl Calls {
+    /// Returns at the next commit, whoever makes it.
+    pub async fn next(&mut self) -> Result<()> {
+        self.0.recv().await?;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Listens for commits; `None` on SQLite, which calls nobody.
+    pub async fn calls(&self) -> Result<Option<Calls>> {
+        let Some(pool) = self.postgres_pool() else { return Ok(None) };
+        let mut listener = PgListener::connect_with(pool).await?;
+        listener.listen(CHANNEL).await?;
+        Ok(Some(Calls(listener)))
+    }
+}
