@@ -78,6 +78,11 @@ pub fn group(text: &str) -> Result<String, NameError> {
     if ok { Ok(text.to_owned()) } else { Err(NameError::Group) }
 }
 
+/// What an account is called whose owner gave no name: its address, as far as a name may be long.
+pub fn of_address(email: &str) -> String {
+    email.chars().take(MAX_NAME).collect()
+}
+
 /// An e-mail address, trimmed, its letters lowered so that one person cannot be registered twice. The form is checked only
 /// as far as it protects: one `@`, something on both sides, no space or control character, at most 254 bytes (RFC 5321).
 pub fn email(text: &str) -> Result<String, NameError> {

@@ -55,7 +55,7 @@ impl Engine {
         };
         let user = UserAccount {
             id: UserId::new(now, self.random_id()?),
-            name: email.clone(),
+            name: name::of_address(&email),
             email,
             password_hash,
             is_instance_admin: true,

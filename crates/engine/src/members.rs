@@ -40,9 +40,10 @@ impl Engine {
     /// Makes a person a member, or invites them.
     pub async fn add_member(&self, ctx: &Context, new: NewMember) -> Result<Invited> {
         let email = name::email(&new.email).map_err(|e| Error::invalid("email", e))?;
+        let name = name::name(new.name.as_deref().unwrap_or(&name::of_address(&email)))
+            .map_err(|e| Error::invalid("name", e))?;
         let Some(password) = new.password else { return self.invite(ctx, email, new.role).await };
         Self::only_instance_admin(ctx)?;
-        let name = name::name(new.name.as_deref().unwrap_or(&email)).map_err(|e| Error::invalid("name", e))?;
         let password_hash = Some(self.passwords.hash_password(&password).await?);
         let now = self.now();
         let id = UserId::new(now, self.random_id()?);
@@ -109,7 +110,7 @@ impl Engine {
             None => UserAccount {
                 id: UserId::new(now, self.random_id()?),
                 email: invitation.email.clone(),
-                name: invitation.email.clone(),
+                name: name::of_address(&invitation.email),
                 password_hash: Some(self.passwords.hash_password(password).await?),
                 is_instance_admin: false,
                 created_at: now,

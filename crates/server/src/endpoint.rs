@@ -6,12 +6,15 @@
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use utoipa::openapi::extensions::ExtensionsBuilder;
+use utoipa::openapi::path::{Parameter, ParameterIn};
+use utoipa::openapi::schema::{Schema, SchemaType, Type};
 use utoipa::openapi::security::SecurityRequirement;
-use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Response};
+use utoipa::openapi::{Content, Object, OpenApi, Ref, RefOr, Required, Response};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use crate::app::App;
 use crate::caller;
+use crate::links;
 use crate::needs::Needs;
 
 /// Endpoints that are being gathered.
@@ -44,7 +47,10 @@ impl Endpoints {
 
     /// The router and the document.
     pub(crate) fn finish(self) -> (Router<App>, OpenApi) {
-        self.router.split_for_parts()
+        let (router, mut document) = self.router.split_for_parts();
+        links::add(&mut document);
+        crate::openapi::close_variants(&mut document);
+        (router, document)
     }
 }
 
@@ -53,6 +59,14 @@ fn document(operation: &mut utoipa::openapi::path::Operation, needs: Needs) {
     // One extension only: several would stand in another order each time.
     let extensions = ExtensionsBuilder::new().add("x-keyrack-needs", needs.describe());
     operation.extensions.get_or_insert_default().merge(extensions.build());
+    for parameter in operation.parameters.iter_mut().flatten() {
+        if let RefOr::T(parameter) = parameter {
+            forbid_null(parameter);
+        }
+    }
+    if !matches!(needs, Needs::Nothing) {
+        operation.parameters.get_or_insert_default().push(RefOr::T(which_organization()));
+    }
     let has_body = operation.request_body.is_some();
     let responses = &mut operation.responses.responses;
     let mut add = |status: &str, meaning: &str| {
@@ -85,6 +99,38 @@ fn document(operation: &mut utoipa::openapi::path::Operation, needs: Needs) {
         Needs::Session => vec![requirement("session")],
         _ => ["api_key", "bearer", "session"].map(requirement).to_vec(),
     });
+}
+
+/// A parameter that may be missing cannot be null: there is no way to send that.
+fn forbid_null(parameter: &mut Parameter) {
+    match &mut parameter.schema {
+        Some(RefOr::T(Schema::Object(object))) => {
+            if let SchemaType::Array(types) = &object.schema_type
+                && let Some(only) = types.iter().find(|kind| **kind != Type::Null)
+            {
+                object.schema_type = SchemaType::Type(only.clone());
+            }
+        }
+        Some(RefOr::T(Schema::OneOf(choice))) => {
+            let is_null = |schema: &RefOr<Schema>| matches!(schema, RefOr::T(Schema::Object(o)) if o.schema_type == SchemaType::Type(Type::Null));
+            choice.items.retain(|schema| !is_null(schema));
+            if let [only] = choice.items.as_slice() {
+                parameter.schema = Some(only.clone());
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The header by which a person of several organizations says which one is meant.
+fn which_organization() -> Parameter {
+    Parameter::builder()
+        .name("Keyrack-Organization")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some("The id or slug of the organization: for a session whose person belongs to several"))
+        .schema(Some(Object::with_type(Type::String)))
+        .build()
 }
 
 /// Says that an answer is the error body, as JSON or as RFC 9457.

@@ -55,7 +55,8 @@ impl<T: DeserializeOwned + Serialize + Default, S: Send + Sync> FromRequest<S> f
             return Ok(Self(T::default()));
         }
         has_type?;
-        parse(&body).map(Self)
+        // `null` says as much as nothing.
+        parse::<Option<T>>(&body).map(|body| Self(body.unwrap_or_default()))
     }
 }
 

@@ -8,6 +8,7 @@ pub mod doors;
 mod endpoint;
 mod error;
 mod json;
+mod links;
 mod listen;
 mod metrics;
 mod needs;

@@ -68,6 +68,20 @@ pub(crate) fn skeleton() -> utoipa::openapi::OpenApi {
     document
 }
 
+/// Says of every variant of a type that it has no other fields, as is true of every body: the derive leaves that out.
+pub(crate) fn close_variants(document: &mut utoipa::openapi::OpenApi) {
+    use utoipa::openapi::schema::{AdditionalProperties, Schema};
+    let schemas = document.components.iter_mut().flat_map(|components| components.schemas.values_mut());
+    for schema in schemas {
+        let utoipa::openapi::RefOr::T(Schema::OneOf(choice)) = schema else { continue };
+        for variant in &mut choice.items {
+            if let utoipa::openapi::RefOr::T(Schema::Object(object)) = variant {
+                object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+            }
+        }
+    }
+}
+
 /// The whole document as pretty JSON with a newline at its end: what is committed.
 pub(crate) fn text(document: &utoipa::openapi::OpenApi) -> Result<String, serde_json::Error> {
     serde_json::to_string_pretty(document).map(|text| text + "\n")
@@ -78,6 +92,7 @@ pub(crate) fn text(document: &utoipa::openapi::OpenApi) -> Result<String, serde_
 struct DocsPage {
     version: String,
     sections: Vec<Section>,
+    texts: Vec<Row>,
 }
 
 struct Section {
@@ -122,7 +137,8 @@ pub(crate) fn page(document: &Value) -> Response {
         description: text(&tag["description"]),
         operations: operations(document, &tag["name"]),
     });
-    let page = DocsPage { version: text(&document["info"]["version"]), sections: sections.collect() };
+    let page =
+        DocsPage { version: text(&document["info"]["version"]), sections: sections.collect(), texts: texts(document) };
     match page.render() {
         Ok(html) => {
             let mut response = Html(html).into_response();
@@ -175,7 +191,7 @@ fn fields(document: &Value, operation: &Value) -> Vec<Row> {
     let rows = schema["properties"].as_object().into_iter().flatten().map(|(name, property)| Row {
         name: name.clone(),
         kind: kind(property),
-        meaning: Prose::read(&property["description"]),
+        meaning: meaning(property),
         is_required: required.is_some_and(|names| names.iter().any(|n| n == name)),
     });
     rows.collect()
@@ -195,7 +211,41 @@ fn answers(operation: &Value) -> Vec<Row> {
     rows.collect()
 }
 
+/// What a field means. Beside the choice of nothing it stands at the other choice.
+fn meaning(property: &Value) -> Prose {
+    let choices = property["oneOf"].as_array().into_iter().flatten().map(|choice| &choice["description"]);
+    let said = std::iter::once(&property["description"]).chain(choices).find(|text| text.is_string());
+    Prose::read(said.unwrap_or(&Value::Null))
+}
+
+/// The texts that fields and parameters are of, each with what it may hold.
+fn texts(document: &Value) -> Vec<Row> {
+    let schemas = document["components"]["schemas"].as_object().into_iter().flatten();
+    let texts = schemas.filter(|(_, schema)| schema["type"] == "string");
+    let rows = texts.map(|(name, schema)| Row {
+        name: name.clone(),
+        kind: held(schema),
+        meaning: Prose::read(&schema["description"]),
+        is_required: false,
+    });
+    rows.collect()
+}
+
+fn held(schema: &Value) -> String {
+    if let Some(words) = schema["enum"].as_array() {
+        return words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
+    }
+    match (schema["minLength"].as_i64(), schema["maxLength"].as_i64()) {
+        (Some(least), Some(most)) => format!("{least} to {most} characters"),
+        (None, Some(most)) => format!("up to {most} characters"),
+        (Some(least), None) => format!("{least} characters or more"),
+        (None, None) => String::new(),
+    }
+}
+
 fn resolve<'d>(document: &'d Value, schema: &'d Value) -> &'d Value {
+    let mut choices = schema["oneOf"].as_array().into_iter().flatten();
+    let schema = choices.find(|choice| choice["$ref"].is_string()).unwrap_or(schema);
     match schema["$ref"].as_str().and_then(|r| r.strip_prefix('#')) {
         Some(pointer) => document.pointer(pointer).unwrap_or(schema),
         None => schema,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::text::{Description, GroupName, KeyPrefix, Scope};
 use super::{HashProfile, KeyBody, given, present};
 
 /// A named set of keys.
@@ -36,6 +37,7 @@ pub struct Group {
 pub struct KeyFormat {
     /// Up to 16 characters of a-z, 0-9 and _; null for `sk_live_` and `sk_test_`.
     #[serde(default)]
+    #[schema(value_type = Option<KeyPrefix>)]
     pub prefix: Option<String>,
     /// How the random part is written.
     #[serde(default = "base62")]
@@ -51,9 +53,11 @@ fn base62() -> KeyBody {
 #[serde(deny_unknown_fields)]
 pub struct CreateGroup {
     /// 1 to 63 characters of a-z, 0-9, - and _.
+    #[schema(value_type = GroupName)]
     pub name: String,
     /// What it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Description>)]
     pub description: Option<String>,
     /// How its keys look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,6 +67,7 @@ pub struct CreateGroup {
     pub hash_profile: Option<HashProfile>,
     /// The scopes of a key made without any; `*:read` if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Scope>>, max_items = 64)]
     pub default_scopes: Option<Vec<String>>,
 }
 
@@ -72,11 +77,11 @@ pub struct CreateGroup {
 pub struct UpdateGroup {
     /// A new name.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, value_type = Option<GroupName>)]
     pub name: Option<String>,
     /// A new description.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, value_type = Option<Description>)]
     pub description: Option<String>,
     /// How keys made from now on look; null for the default. Keys that exist go on working.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
@@ -84,6 +89,6 @@ pub struct UpdateGroup {
     pub key_format: Option<Option<KeyFormat>>,
     /// New default scopes.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, value_type = Option<Vec<Scope>>, max_items = 64)]
     pub default_scopes: Option<Vec<String>>,
 }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::text::{Description, ForeignKey, Name, Network, Reason, Scope, Sha256};
 use super::{Environment, KeyStatus, Level, Role, given, present};
 
 /// An API key. Its text is never part of it.
@@ -77,9 +78,11 @@ pub struct ApiKey {
 pub struct CreateKey {
     /// Its name, 1 to 100 characters; taken from the description if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Name>)]
     pub name: Option<String>,
     /// What it is for, up to 1,000 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Description>)]
     pub description: Option<String>,
     /// `live` if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -92,6 +95,7 @@ pub struct CreateKey {
     pub workspace: Option<String>,
     /// What it may do; the group's default scopes if neither this nor a level is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Scope>>, max_items = 64)]
     pub scopes: Option<Vec<String>>,
     /// A level instead of scopes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -107,6 +111,7 @@ pub struct CreateKey {
     pub enabled: Option<bool>,
     /// Networks it works from, such as `203.0.113.0/24`; any if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Network>>, min_items = 1, max_items = 64)]
     pub ip_allowlist: Option<Vec<String>>,
     /// A JSON object of up to 4,096 bytes to keep with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -130,15 +135,15 @@ pub struct CreatedKey {
 pub struct UpdateKey {
     /// A new name.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, value_type = Option<Name>)]
     pub name: Option<String>,
     /// A new description.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, value_type = Option<Description>)]
     pub description: Option<String>,
     /// New scopes.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, value_type = Option<Vec<Scope>>, max_items = 64)]
     pub scopes: Option<Vec<String>>,
     /// A level instead of scopes.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
@@ -154,7 +159,7 @@ pub struct UpdateKey {
     pub expires_at: Option<Option<Timestamp>>,
     /// New networks; null for any.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(value_type = Option<Vec<Network>>, min_items = 1, max_items = 64)]
     pub ip_allowlist: Option<Option<Vec<String>>>,
     /// New metadata; null for none.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
@@ -168,6 +173,7 @@ pub struct UpdateKey {
 pub struct RotateKey {
     /// How long the old secret lives on: 0 to 2,592,000 (30 days); a day if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 2_592_000)]
     pub overlap_seconds: Option<i64>,
     /// Rotate although two secrets are in use: the older one ends at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -193,6 +199,7 @@ pub struct RotatedKey {
 pub struct RevokeKey {
     /// Up to 200 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Reason>)]
     pub reason: Option<String>,
 }
 
@@ -238,6 +245,7 @@ pub struct Secret {
 #[serde(deny_unknown_fields)]
 pub struct ImportKeys {
     /// 1 to 1,000 keys.
+    #[schema(min_items = 1, max_items = 1000)]
     pub keys: Vec<ImportKey>,
 }
 
@@ -247,15 +255,19 @@ pub struct ImportKeys {
 pub struct ImportKey {
     /// Its text: 16 to 128 printable ASCII characters without comma or space.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<ForeignKey>)]
     pub key: Option<String>,
     /// Or the SHA-256 of its text in 64 hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Sha256>)]
     pub sha256: Option<String>,
     /// Its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Name>)]
     pub name: Option<String>,
     /// What it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Description>)]
     pub description: Option<String>,
     /// `live` if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -268,6 +280,7 @@ pub struct ImportKey {
     pub workspace: Option<String>,
     /// What it may do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Scope>>, max_items = 64)]
     pub scopes: Option<Vec<String>>,
     /// A level instead of scopes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -280,6 +293,7 @@ pub struct ImportKey {
     pub enabled: Option<bool>,
     /// Networks it works from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Network>>, min_items = 1, max_items = 64)]
     pub ip_allowlist: Option<Vec<String>>,
     /// A JSON object to keep with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

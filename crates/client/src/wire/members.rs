@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Role;
+use super::text::{EmailAddress, Name, Password};
 
 /// A person's place in an organization.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -27,15 +28,18 @@ pub struct Member {
 #[serde(deny_unknown_fields)]
 pub struct AddMember {
     /// Their e-mail address.
+    #[schema(value_type = EmailAddress)]
     pub email: String,
     /// As what.
     pub role: Role,
     /// Makes the account at once, with this password: instance admins only, for an address not known yet. Without it the
     /// person is invited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Password>)]
     pub password: Option<String>,
     /// The name for an account made at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Name>)]
     pub name: Option<String>,
 }
 
@@ -72,6 +76,7 @@ pub struct AcceptInvitation {
     /// The token of the invitation.
     pub token: String,
     /// The password of the account: a new one, or the one it has.
+    #[schema(value_type = Password)]
     pub password: String,
 }
 

@@ -8,6 +8,7 @@ mod nodes;
 mod organizations;
 mod routes;
 mod session;
+pub mod text;
 mod verify;
 
 pub use audit::*;

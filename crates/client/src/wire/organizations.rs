@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::text::{EmailAddress, Name, Slug};
 use super::{OrganizationState, Tier, given};
 
 /// A tenant.
@@ -31,15 +32,18 @@ pub struct Organization {
 #[serde(deny_unknown_fields)]
 pub struct CreateOrganization {
     /// 1 to 63 characters of a-z, 0-9 and -.
+    #[schema(value_type = Slug)]
     pub slug: String,
     /// Its name; the slug if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Name>)]
     pub name: Option<String>,
     /// `free` if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<Tier>,
     /// The user who is to own it; whoever is signed in if missing. A key must name one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<EmailAddress>)]
     pub owner_email: Option<String>,
 }
 
@@ -49,7 +53,7 @@ pub struct CreateOrganization {
 pub struct UpdateOrganization {
     /// A new name.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, value_type = Option<Name>)]
     pub name: Option<String>,
     /// A new tier; instance admins only.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
@@ -81,9 +85,11 @@ pub struct Workspace {
 #[serde(deny_unknown_fields)]
 pub struct CreateWorkspace {
     /// 1 to 63 characters of a-z, 0-9 and -.
+    #[schema(value_type = Slug)]
     pub slug: String,
     /// Its name; the slug if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Name>)]
     pub name: Option<String>,
 }
 
@@ -92,6 +98,7 @@ pub struct CreateWorkspace {
 #[serde(deny_unknown_fields)]
 pub struct UpdateWorkspace {
     /// A new name.
+    #[schema(value_type = Name)]
     pub name: String,
 }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::text::{Host, Method, Name, Organizations, PathPattern, Resource, Scope, ServiceUrl};
 use super::{Role, given};
 
 /// A door: host, path and methods, what it asks of callers, and what is behind it.
@@ -42,18 +43,22 @@ pub struct Guard {
     pub public: Option<bool>,
     /// Whose keys are taken: `own` (if missing), or `any` for those of every organization (instance admins only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Organizations>)]
     pub organizations: Option<String>,
     /// Keys of these groups, by name or id, are let in...
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups: Option<Vec<String>>,
     /// ...or these keys, by id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Uuid>>)]
     pub keys: Option<Vec<String>>,
     /// The scope that is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Scope>)]
     pub scope: Option<String>,
     /// Or the resource: read for GET, HEAD and OPTIONS, write for the rest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Resource>)]
     pub resource: Option<String>,
     /// Roles that are let in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,7 +81,7 @@ pub enum Target {
     /// Another HTTP service.
     Upstream {
         /// Its address; the path of a request is appended.
-        #[schema(examples("http://127.0.0.1:9000"))]
+        #[schema(value_type = ServiceUrl, examples("http://127.0.0.1:9000"))]
         url: String,
     },
 }
@@ -87,14 +92,18 @@ pub enum Target {
 pub struct CreateRoute {
     /// Its name; the path if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Name>)]
     pub name: Option<String>,
     /// The host it answers on; instance admins only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Host>)]
     pub host: Option<String>,
     /// Its path.
+    #[schema(value_type = PathPattern)]
     pub path: String,
     /// The methods it takes; GET HEAD POST PUT PATCH DELETE if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Method>>, min_items = 1)]
     pub methods: Option<Vec<String>>,
     /// `true` if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,15 +120,15 @@ pub struct CreateRoute {
 pub struct UpdateRoute {
     /// A new name.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, value_type = Option<Name>)]
     pub name: Option<String>,
     /// A new path.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, value_type = Option<PathPattern>)]
     pub path: Option<String>,
     /// New methods.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, value_type = Option<Vec<Method>>, min_items = 1)]
     pub methods: Option<Vec<String>>,
     /// Open or close it.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]

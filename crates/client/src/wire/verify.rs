@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::text::{Address, RequestPath, Scope};
 use super::{Environment, Role};
 
 /// May this key do this?
@@ -16,6 +17,7 @@ pub struct VerifyKey {
     pub key: String,
     /// The scope it must have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Scope>)]
     pub scope: Option<String>,
     /// The workspace the request is about, by slug or id. A key bound to one needs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -31,9 +33,11 @@ pub struct VerifyKey {
     pub method: Option<String>,
     /// The path of the request it came with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<RequestPath>)]
     pub path: Option<String>,
     /// The address the request came from. A key restricted to addresses needs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Address>)]
     pub ip: Option<String>,
 }
 
@@ -99,6 +103,7 @@ pub struct Named {
 #[serde(deny_unknown_fields)]
 pub struct VerifyKeys {
     /// The questions.
+    #[schema(max_items = 100)]
     pub keys: Vec<VerifyKey>,
 }
 

@@ -31,6 +31,7 @@ pub(super) struct ListAudit {
     /// Before this moment.
     until: Option<Timestamp>,
     /// How many: 1 to 200, 50 if missing.
+    #[param(minimum = 1, maximum = 200)]
     limit: Option<i64>,
     /// Where the part before ended.
     cursor: Option<String>,

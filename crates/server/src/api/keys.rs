@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use jiff::SignedDuration;
+use keyrack_client::wire::text::{self, KeyOrder};
 use keyrack_client::wire::{
     ApiKey, CreateKey, CreatedKey, ImportKeys, ImportedKeys, Page, Receipt, RevokeKey, RevokedKey, RotateKey,
     RotatedKey, Secret, UpdateKey,
@@ -33,7 +34,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let Some(value) = parts.headers.get("idempotency-key") else { return Ok(Self(None)) };
-        let text = value.to_str().ok().filter(|t| (1..=MAX_IDEMPOTENCY_KEY).contains(&t.len()));
+        let text = value.to_str().ok().filter(|t| (1..=MAX_IDEMPOTENCY_KEY).contains(&t.len()) && !t.contains('\t'));
         let message = format!("must be 1 to {MAX_IDEMPOTENCY_KEY} printable ASCII characters");
         Ok(Self(Some(text.ok_or_else(|| ApiError::field("Idempotency-Key", message))?.to_owned())))
     }
@@ -72,10 +73,13 @@ pub(super) struct ListKeys {
     /// A part of the name.
     name: Option<String>,
     /// Only keys not used for this long, and older than that: `30d`, `12h`.
+    #[param(pattern = "^[0-9]{1,9}[dh]$")]
     unused_for: Option<String>,
     /// `created_at` (newest first, the default) or `last_used_at` (never used first, then longest unused).
+    #[param(value_type = Option<KeyOrder>)]
     sort: Option<String>,
     /// How many: 1 to 200, 50 if missing.
+    #[param(minimum = 1, maximum = 200)]
     limit: Option<i64>,
     /// Where the part before ended.
     cursor: Option<String>,
@@ -125,7 +129,7 @@ fn age(text: &str) -> Result<SignedDuration, ApiError> {
 ///
 /// Its text is in this answer and never again. A repeated request with the same `Idempotency-Key` makes nothing new.
 #[utoipa::path(post, path = "/api/keys", tag = "keys", operation_id = "createKey", request_body = CreateKey,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Names the request; recognised for 24 hours")),
+    params(("Idempotency-Key" = Option<text::IdempotencyKey>, Header, description = "Names the request; recognised for 24 hours")),
     responses((status = 201, body = CreatedKey), (status = 409, description = "The name is taken, or the Idempotency-Key is in use"),
         (status = 422, description = "The Idempotency-Key was used for another request")))]
 pub(super) async fn create(
@@ -198,8 +202,8 @@ pub(super) async fn delete(
 /// Rotate a key
 ///
 /// The key gets a new secret and keeps its id; the old secret is taken until the overlap ends.
-#[utoipa::path(post, path = "/api/keys/{id}/rotate", tag = "keys", operation_id = "rotateKey", request_body = RotateKey,
-    params(("id" = Uuid, Path), ("Idempotency-Key" = Option<String>, Header, description = "Names the request; recognised for 24 hours")),
+#[utoipa::path(post, path = "/api/keys/{id}/rotate", tag = "keys", operation_id = "rotateKey", request_body = Option<RotateKey>,
+    params(("id" = Uuid, Path), ("Idempotency-Key" = Option<text::IdempotencyKey>, Header, description = "Names the request; recognised for 24 hours")),
     responses((status = 200, body = RotatedKey), (status = 404, description = "No such key"),
         (status = 409, description = "The key is final, or an overlap is going on"),
         (status = 422, description = "The Idempotency-Key was used for another request")))]
@@ -222,7 +226,7 @@ pub(super) async fn rotate(
 /// Revoke a key
 ///
 /// For good. When this has answered, no request is let in with it. Revoking a revoked key changes nothing.
-#[utoipa::path(post, path = "/api/keys/{id}/revoke", tag = "keys", operation_id = "revokeKey", params(("id" = Uuid, Path)), request_body = RevokeKey,
+#[utoipa::path(post, path = "/api/keys/{id}/revoke", tag = "keys", operation_id = "revokeKey", params(("id" = Uuid, Path)), request_body = Option<RevokeKey>,
     responses((status = 200, body = RevokedKey), (status = 404, description = "No such key")))]
 pub(super) async fn revoke(
     State(app): State<App>,

@@ -22,6 +22,7 @@ use crate::json::{Json, Path, Query};
 #[into_params(parameter_in = Query)]
 pub(super) struct Paging {
     /// How many: 1 to 200, 50 if missing.
+    #[param(minimum = 1, maximum = 200)]
     pub limit: Option<i64>,
     /// Where the part before ended.
     pub cursor: Option<String>,
