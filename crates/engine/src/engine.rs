@@ -136,7 +136,7 @@ impl Engine {
 
     /// Whether decisions may be made now: false without a lease, and while everything is read anew.
     pub fn is_serving(&self) -> bool {
-        self.is_loaded.load(Ordering::Acquire) && self.lease.is_live(|| self.clock.reading())
+        self.is_loaded() && self.lease.is_live(|| self.clock.reading())
     }
 
     /// The number of the newest change that decisions know.
@@ -159,8 +159,14 @@ impl Engine {
         Ok(self.reader().await?.find_key_anywhere(key).await?.map(|key| key.organization))
     }
 
+    /// Whether memory is of one life of the database.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.is_loaded.load(Ordering::Acquire)
+    }
+
     /// Reads everything anew.
     pub(crate) async fn reload(&self, feed: &mut FeedHead) -> Result<()> {
+        self.is_loaded.store(false, Ordering::Release);
         let mut reader = self.store.read().await?;
         let head = reader.feed_head().await?.ok_or(Error::internal("the log has no head"))?;
         feed::load_tenants(self, &mut reader).await?;
@@ -191,11 +197,12 @@ impl Engine {
     /// Applies what has been committed since it was last looked; returns the number of the newest change applied.
     pub(crate) async fn catch_up(&self) -> Result<i64> {
         let mut feed = self.feed.lock().await;
-        let mut reader = self.store.read().await?;
+        let mut reader = self.store.read_apart().await?;
         let head = reader.feed_head().await?.ok_or(Error::internal("the log has no head"))?;
-        if head.epoch != feed.epoch || head.seq < feed.seq {
-            // Another database has been put in the place of ours: nothing we hold is worth anything.
-            self.is_loaded.store(false, Ordering::Release);
+        if head.epoch != feed.epoch || head.seq < feed.seq || !self.is_loaded() {
+            // Another database has been put in the place of ours: nothing we hold is worth anything, and no lease of the
+            // other one is.
+            self.lease.suspend();
             drop(reader);
             self.reload(&mut feed).await?;
             return Ok(feed.seq);
@@ -252,7 +259,7 @@ impl Engine {
     }
 
     async fn is_seen_elsewhere(&self, seq: i64) -> Result<bool> {
-        Ok(self.reader().await?.nodes_behind(seq, self.node).await? == 0)
+        Ok(self.store.read_apart().await?.nodes_behind(seq, self.node).await? == 0)
     }
 
     /// A fresh id.

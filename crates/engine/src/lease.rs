@@ -17,21 +17,28 @@ const NEVER: i64 = i64::MIN;
 
 /// A lease. It is read at every decision and changed by one task.
 pub(crate) struct Lease {
+    /// By the clock that goes on since the machine started.
     until: AtomicI64,
-    /// How far the wall clock was ahead of the other one when the lease was granted.
-    ahead: AtomicI64,
+    /// By the wall clock: it ends at whichever comes first.
+    wall_until: AtomicI64,
 }
 
 impl Lease {
     /// One that nobody can take away: of a process that alone may change what it decides by, or that serves nobody.
     pub(crate) fn forever() -> Self {
-        Self { until: AtomicI64::new(FOREVER), ahead: AtomicI64::new(0) }
+        Self { until: AtomicI64::new(FOREVER), wall_until: AtomicI64::new(FOREVER) }
     }
 
     /// Extends it from a moment before the renewal was sent.
     pub(crate) fn grant(&self, sent: Reading) {
-        self.ahead.store(sent.wall - sent.boot, Ordering::Relaxed);
+        self.wall_until.store(sent.wall + LENGTH, Ordering::Release);
         self.until.store(sent.boot + LENGTH, Ordering::Release);
+    }
+
+    /// Ends it, if it is one that can end.
+    pub(crate) fn suspend(&self) {
+        let _ =
+            self.until.fetch_update(Ordering::AcqRel, Ordering::Acquire, |until| (until != FOREVER).then_some(NEVER));
     }
 
     /// Ends it.
@@ -46,8 +53,8 @@ impl Lease {
             return until == FOREVER;
         }
         let now = read();
-        let moved = (now.wall - now.boot) - self.ahead.load(Ordering::Relaxed);
-        now.boot < until && moved.abs() <= TOLERANCE
+        let (left, wall_left) = (until - now.boot, self.wall_until.load(Ordering::Acquire) - now.wall);
+        left > 0 && wall_left > 0 && (left - wall_left).abs() <= TOLERANCE
     }
 }
 
@@ -79,6 +86,7 @@ mod tests {
         for (wall, is_live) in [(350_001, false), (350_000, true), (-150_000, true), (-150_001, false)] {
             assert_eq!(lease.is_live(|| after(100_000, wall)), is_live, "{wall}");
         }
+        assert!(!lease.is_live(|| after(800_000, 1_000_000)), "it ends by whichever clock is ahead");
         assert!(lease.is_live(|| after(100_000, 100_000)), "and runs again when it was only set and set back");
     }
 

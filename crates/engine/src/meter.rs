@@ -15,6 +15,30 @@ pub struct Meter {
     slots: [Mutex<HashMap<(KeyId, i64), Timestamp>>; SLOTS],
 }
 
+/// Uses that were taken out. They go back, unless they are said to be written down.
+pub struct Taken<'m> {
+    meter: &'m Meter,
+    uses: Vec<(KeyId, i64, Timestamp)>,
+}
+
+impl Taken<'_> {
+    /// Which secret of which key, and when it was last used.
+    pub fn uses(&self) -> &[(KeyId, i64, Timestamp)] {
+        &self.uses
+    }
+
+    /// They are in the database.
+    pub fn written(mut self) {
+        self.uses.clear();
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.meter.give_back(&self.uses);
+    }
+}
+
 impl Default for Meter {
     fn default() -> Self {
         Self { slots: std::array::from_fn(|_| Mutex::default()) }
@@ -36,7 +60,7 @@ impl Meter {
     }
 
     /// Takes out all that was noted, the latest use of each secret.
-    pub fn take(&self) -> Vec<(KeyId, i64, Timestamp)> {
+    pub fn take(&self) -> Taken<'_> {
         let mut latest: HashMap<(KeyId, i64), Timestamp> = HashMap::new();
         for slot in &self.slots {
             let noted = slot.lock().map(|mut slot| std::mem::take(&mut *slot)).unwrap_or_default();
@@ -44,13 +68,13 @@ impl Meter {
                 latest.entry(secret).and_modify(|seen| *seen = at.max(*seen)).or_insert(at);
             }
         }
-        latest.into_iter().map(|((key, version), at)| (key, version, at)).collect()
+        Taken { meter: self, uses: latest.into_iter().map(|((key, version), at)| (key, version, at)).collect() }
     }
 
     /// Takes back what could not be written down.
-    pub fn give_back(&self, uses: Vec<(KeyId, i64, Timestamp)>) {
+    fn give_back(&self, uses: &[(KeyId, i64, Timestamp)]) {
         if let Ok(mut slot) = self.slots[0].lock() {
-            for (key, version, at) in uses {
+            for &(key, version, at) in uses {
                 slot.entry((key, version)).and_modify(|seen| *seen = at.max(*seen)).or_insert(at);
             }
         }

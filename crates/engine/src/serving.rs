@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use keyrack_store::{Claim, FeedHead, Membership};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::engine::Engine;
 use crate::{Error, Result};
@@ -22,6 +23,8 @@ const RENEW: Duration = Duration::from_millis(200);
 const LOADING: Duration = Duration::from_secs(5);
 /// How often nodes that have long been silent are looked for.
 const SWEEP: Duration = Duration::from_secs(10);
+/// How long nothing may be heard before the line is made anew.
+const QUIET: Duration = Duration::from_secs(30);
 /// How long to wait before listening again.
 const DEAF: Duration = Duration::from_secs(1);
 /// How often uses are written down.
@@ -46,7 +49,11 @@ impl Engine {
         };
         self.lease.end();
         member.join(self.applied()).await?;
-        self.renew(&mut member).await?;
+        if let Err(error) = self.renew(&mut member).await {
+            // Nobody is to wait for a node that never was.
+            drop(member.leave().await);
+            return Err(error);
+        }
         Ok(Seat::Member(Box::new(member)))
     }
 
@@ -95,22 +102,24 @@ impl Engine {
 
     /// Renews the lease, over and over: at a call, after a while, and at once when there is something to tell.
     async fn keep_lease(&self, member: &mut Membership, woken: &Notify) {
-        let mut sweep = every(SWEEP);
+        let mut swept = Instant::now();
         loop {
             let told = self.applied();
             let was_serving = self.is_serving();
-            match self.renew(member).await {
-                Ok(()) if !was_serving => tracing::info!("this node holds a lease"),
-                Ok(()) => {}
-                Err(error) => tracing::warn!(%error, "the lease cannot be renewed; without one every answer is 503"),
+            if let Err(error) = self.renew(member).await {
+                tracing::warn!(%error, "the lease cannot be renewed; without one every answer is 503");
+            } else if !was_serving && self.is_serving() {
+                tracing::info!("this node holds a lease");
             }
-            if self.applied() != told {
-                continue;
+            if swept.elapsed() >= SWEEP {
+                swept = Instant::now();
+                drop(member.forget_the_silent().await);
             }
-            tokio::select! {
-                () = woken.notified() => {}
-                () = tokio::time::sleep(RENEW) => {}
-                _ = sweep.tick() => drop(member.forget_the_silent().await),
+            if self.applied() == told {
+                tokio::select! {
+                    () = woken.notified() => {}
+                    () = tokio::time::sleep(RENEW) => {}
+                }
             }
         }
     }
@@ -121,11 +130,17 @@ impl Engine {
         let told = self.applied();
         let Some(head) = member.renew(told).await? else { return self.rejoin(member).await };
         let is_applied = |feed: &FeedHead| feed.epoch == head.epoch && feed.seq >= head.seq;
-        // A log that is shorter than what we have told is another one, or has lost its end.
-        if head.seq < told || !is_applied(&*self.feed.lock().await) {
+        if head.seq < told {
+            // This is another log, or it has lost its end. What the others heard from us is not true of it, so nothing is
+            // decided before they have heard something else.
+            self.lease.suspend();
             self.catch_up().await?;
+            return Err(Error::Unavailable("the log of changes has been replaced", None));
         }
         if !is_applied(&*self.feed.lock().await) {
+            self.catch_up().await?;
+        }
+        if !is_applied(&*self.feed.lock().await) || !self.is_loaded() {
             return Err(Error::Unavailable("the log of changes has been replaced", None));
         }
         self.lease.grant(sent);
@@ -143,7 +158,8 @@ impl Engine {
         loop {
             tokio::select! {
                 reloaded = &mut reload => return reloaded,
-                () = tokio::time::sleep(LOADING) => drop(member.renew(0).await?),
+                // It says only that we are still there: that it fails is no reason to begin again.
+                () = tokio::time::sleep(LOADING) => drop(member.renew(0).await),
             }
         }
     }
@@ -154,8 +170,12 @@ impl Engine {
             match self.store.calls().await {
                 Ok(None) => return std::future::pending().await,
                 Ok(Some(mut calls)) => {
-                    while calls.next().await.is_ok() {
+                    // A line that was cut says nothing, ever; so does one on which nothing happens.
+                    while tokio::time::timeout(QUIET, calls.next()).await.is_ok_and(|called| called.is_ok()) {
                         woken.notify_one();
+                    }
+                    if self.is_serving() {
+                        continue;
                     }
                 }
                 Err(error) => tracing::debug!(%error, "cannot listen for commits; they are seen a little later"),
@@ -172,15 +192,17 @@ impl Engine {
         }
     }
 
+    /// Writes uses down. Stopped half-way, it gives them back, and the next time they are written once more, which changes
+    /// nothing.
     pub(crate) async fn flush_uses(&self) {
-        let uses = self.meter.take();
-        if uses.is_empty() {
+        let taken = self.meter.take();
+        if taken.uses().is_empty() {
             return;
         }
-        let written = async { self.store.write(&[]).await?.commit_uses(&uses).await };
-        if let Err(error) = written.await {
-            tracing::warn!(%error, "uses could not be written down and are kept");
-            self.meter.give_back(uses);
+        let written = async { self.store.write(&[]).await?.commit_uses(taken.uses()).await };
+        match written.await {
+            Ok(()) => taken.written(),
+            Err(error) => tracing::warn!(%error, "uses could not be written down and are kept"),
         }
     }
 }

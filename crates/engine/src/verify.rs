@@ -130,8 +130,9 @@ impl Engine {
         Ok(Verdict { decision, key: Some(key) })
     }
 
-    /// Fails while this process may not decide.
-    pub(crate) fn require_serving(&self) -> Result<()> {
+    /// Fails while this process may not decide. Asked before the first look into memory on behalf of a request: whoever is
+    /// let go on then sent the request before any change was answered that memory does not know.
+    pub fn require_serving(&self) -> Result<()> {
         if self.is_serving() {
             return Ok(());
         }

@@ -97,6 +97,7 @@ async fn caller(app: &App, guard: &Guard, needs: Needs, request: &Parts) -> Resu
             person: None,
         });
     }
+    app.engine.require_serving()?;
     let headers = &request.headers;
     let session = session(app, headers, &request.method).await?;
     if let Some(person) = &session

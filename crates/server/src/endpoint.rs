@@ -61,7 +61,15 @@ fn document(operation: &mut utoipa::openapi::path::Operation, needs: Needs) {
     operation.extensions.get_or_insert_default().merge(extensions.build());
     for parameter in operation.parameters.iter_mut().flatten() {
         if let RefOr::T(parameter) = parameter {
-            forbid_null(parameter);
+            forbid_null(&mut parameter.schema);
+        }
+    }
+    let bodies = operation.request_body.iter_mut();
+    for body in bodies.filter_map(|body| if let RefOr::T(body) = body { Some(body) } else { None }) {
+        for media in body.content.values_mut() {
+            if let RefOr::T(media) = media {
+                forbid_null(&mut media.schema);
+            }
         }
     }
     if !matches!(needs, Needs::Nothing) {
@@ -101,9 +109,9 @@ fn document(operation: &mut utoipa::openapi::path::Operation, needs: Needs) {
     });
 }
 
-/// A parameter that may be missing cannot be null: there is no way to send that.
-fn forbid_null(parameter: &mut Parameter) {
-    match &mut parameter.schema {
+/// What may be missing, as a parameter or a body, cannot be null instead.
+fn forbid_null(schema: &mut Option<RefOr<Schema>>) {
+    match schema {
         Some(RefOr::T(Schema::Object(object))) => {
             if let SchemaType::Array(types) = &object.schema_type
                 && let Some(only) = types.iter().find(|kind| **kind != Type::Null)
@@ -115,7 +123,7 @@ fn forbid_null(parameter: &mut Parameter) {
             let is_null = |schema: &RefOr<Schema>| matches!(schema, RefOr::T(Schema::Object(o)) if o.schema_type == SchemaType::Type(Type::Null));
             choice.items.retain(|schema| !is_null(schema));
             if let [only] = choice.items.as_slice() {
-                parameter.schema = Some(only.clone());
+                *schema = Some(only.clone());
             }
         }
         _ => {}

@@ -55,8 +55,7 @@ impl<T: DeserializeOwned + Serialize + Default, S: Send + Sync> FromRequest<S> f
             return Ok(Self(T::default()));
         }
         has_type?;
-        // `null` says as much as nothing.
-        parse::<Option<T>>(&body).map(|body| Self(body.unwrap_or_default()))
+        parse(&body).map(Self)
     }
 }
 

@@ -15,9 +15,11 @@ pub(crate) const POSTGRES_JOIN: &str = "INSERT INTO node (id, name, version, sta
     SELECT $1, $2, $3, moment, moment, $4 FROM (SELECT set_config('synchronous_commit', 'on', true), \
     (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS moment) AS hurried \
     ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, applied = excluded.applied";
-/// Renews a node. The head is read after the statement arrived, so it is no older than the renewal.
+/// Renews a node. The head is read after the statement arrived, so it is no older than the renewal. Nobody has applied more
+/// than there is: who says so speaks of another log.
 pub(crate) const POSTGRES_RENEW: &str = "UPDATE node \
-    SET seen_at = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, applied = $2 WHERE id = $1 \
+    SET seen_at = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, \
+    applied = CASE WHEN $2 <= (SELECT seq FROM feed_head) THEN $2 ELSE 0 END WHERE id = $1 \
     RETURNING (SELECT seq FROM feed_head) AS seq, (SELECT epoch FROM feed_head) AS epoch";
 /// Every node, the oldest first.
 pub(crate) const POSTGRES_NODES: &str = "SELECT id, name, version, started_at, applied, \

@@ -32,7 +32,7 @@ pub struct Node {
     pub version: String,
     /// When it joined, by the database's clock.
     pub started_at: Timestamp,
-    /// How long ago it last renewed.
+    /// How long ago it last renewed. That it did does not say that it could apply what the answer told.
     pub silent_for: Duration,
     /// The newest change that its decisions know.
     pub applied: i64,
@@ -148,7 +148,7 @@ impl Calls {
 impl Store {
     /// Listens for commits; `None` on SQLite, which calls nobody.
     pub async fn calls(&self) -> Result<Option<Calls>> {
-        let Some(pool) = self.postgres_pool() else { return Ok(None) };
+        let Some(pool) = self.apart() else { return Ok(None) };
         let mut listener = PgListener::connect_with(pool).await?;
         listener.listen(CHANNEL).await?;
         Ok(Some(Calls(listener)))

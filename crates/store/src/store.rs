@@ -23,6 +23,8 @@ const CONTENDED: Duration = Duration::from_millis(10);
 const SQLITE_READERS: u32 = 4;
 /// Connections to PostgreSQL.
 const POSTGRES_CONNECTIONS: u32 = 16;
+/// Connections to PostgreSQL that follow the log: one listens, and several may look at once.
+const POSTGRES_APART: u32 = 4;
 /// What we ask of a session: the server soon ends one whose process has stopped or been cut off, for it may hold locks that
 /// every change waits for.
 const SESSION: [(&str, &str); 5] = [
@@ -42,12 +44,9 @@ pub struct Store {
 #[derive(Clone)]
 enum Pools {
     /// One connection writes, several read.
-    Sqlite {
-        writer: SqlitePool,
-        readers: SqlitePool,
-        path: PathBuf,
-    },
-    Postgres(PgPool, Box<PgConnectOptions>),
+    Sqlite { writer: SqlitePool, readers: SqlitePool, path: PathBuf },
+    /// What follows the log has connections apart: it must not wait behind those who change something.
+    Postgres { pool: PgPool, apart: PgPool, options: Box<PgConnectOptions> },
 }
 
 impl Store {
@@ -85,29 +84,23 @@ impl Store {
         let options =
             PgConnectOptions::from_str(url).map_err(|e| StoreError::Url(format!("not a PostgreSQL URL: {e}")))?;
         let options = options.application_name("keyrack").options(SESSION).disable_statement_logging();
-        let pool = PgPoolOptions::new().max_connections(POSTGRES_CONNECTIONS).acquire_timeout(PATIENCE);
-        // A connection that was cut must not keep its place in the pool until the kernel gives it up.
-        let pool = pool.after_release(|connection, _| {
-            Box::pin(
-                async move { Ok(tokio::time::timeout(PATIENCE, connection.ping()).await.is_ok_and(|p| p.is_ok())) },
-            )
-        });
-        let pool = pool.connect_with(options.clone()).await?;
-        Ok(Self { pools: Pools::Postgres(pool, Box::new(options)) })
+        let pool = postgres_pool(POSTGRES_CONNECTIONS).connect_with(options.clone()).await?;
+        let apart = postgres_pool(POSTGRES_APART).connect_with(options.clone()).await?;
+        Ok(Self { pools: Pools::Postgres { pool, apart, options: Box::new(options) } })
     }
 
     /// The SQLite file, if it is one.
     pub fn sqlite_file(&self) -> Option<&Path> {
         match &self.pools {
             Pools::Sqlite { path, .. } => Some(path),
-            Pools::Postgres(..) => None,
+            Pools::Postgres { .. } => None,
         }
     }
 
     async fn begin_write(&self) -> Result<Tx> {
         Ok(match &self.pools {
             Pools::Sqlite { writer, .. } => Tx::Sqlite(writer.begin_with(dialect::SQLITE_BEGIN_WRITE).await?),
-            Pools::Postgres(pool, _) => Tx::Postgres(heard(pool.begin()).await?),
+            Pools::Postgres { pool, .. } => Tx::Postgres(heard(pool.begin()).await?),
         })
     }
 
@@ -115,9 +108,20 @@ impl Store {
     pub async fn read(&self) -> Result<Reader> {
         let tx = match &self.pools {
             Pools::Sqlite { readers, .. } => Tx::Sqlite(readers.begin().await?),
-            Pools::Postgres(pool, _) => Tx::Postgres(heard(pool.begin_with(dialect::POSTGRES_BEGIN_READ)).await?),
+            Pools::Postgres { pool, .. } => Tx::Postgres(heard(pool.begin_with(dialect::POSTGRES_BEGIN_READ)).await?),
         };
         Ok(Reader { tx })
+    }
+
+    /// The same, to follow the log by: it does not wait for those who change something.
+    pub async fn read_apart(&self) -> Result<Reader> {
+        match &self.pools {
+            Pools::Sqlite { .. } => self.read().await,
+            Pools::Postgres { apart, .. } => {
+                let tx = heard(apart.begin_with(dialect::POSTGRES_BEGIN_READ)).await?;
+                Ok(Reader { tx: Tx::Postgres(tx) })
+            }
+        }
     }
 
     /// A transaction that changes things of these organizations. Writers of the same organization wait for each other, so
@@ -141,7 +145,7 @@ impl Store {
     pub async fn served_up_to(&self) -> Result<Option<i64>> {
         match &self.pools {
             Pools::Sqlite { path, .. } => claim::published(path),
-            Pools::Postgres(..) => self.read().await?.slowest_node().await,
+            Pools::Postgres { .. } => self.read().await?.slowest_node().await,
         }
     }
 
@@ -149,7 +153,7 @@ impl Store {
     pub async fn claim(&self) -> Result<Claim> {
         match &self.pools {
             Pools::Sqlite { path, .. } => Claim::take(path).await,
-            Pools::Postgres(..) => Err(StoreError::Claimed("PostgreSQL is not claimed by one process".to_owned())),
+            Pools::Postgres { .. } => Err(StoreError::Claimed("PostgreSQL is not claimed by one process".to_owned())),
         }
     }
 
@@ -157,14 +161,14 @@ impl Store {
     pub fn membership(&self, id: NodeId, name: String, version: String) -> Option<Membership> {
         match &self.pools {
             Pools::Sqlite { .. } => None,
-            Pools::Postgres(_, options) => Some(Membership::new((**options).clone(), id, name, version)),
+            Pools::Postgres { options, .. } => Some(Membership::new((**options).clone(), id, name, version)),
         }
     }
 
-    pub(crate) fn postgres_pool(&self) -> Option<&PgPool> {
+    pub(crate) fn apart(&self) -> Option<&PgPool> {
         match &self.pools {
             Pools::Sqlite { .. } => None,
-            Pools::Postgres(pool, _) => Some(pool),
+            Pools::Postgres { apart, .. } => Some(apart),
         }
     }
 
@@ -175,7 +179,10 @@ impl Store {
                 readers.close().await;
                 writer.close().await;
             }
-            Pools::Postgres(pool, _) => pool.close().await,
+            Pools::Postgres { pool, apart, .. } => {
+                // Who is cut off from the server need not wait for its farewell.
+                let _ = tokio::time::timeout(PATIENCE, async { tokio::join!(pool.close(), apart.close()) }).await;
+            }
         }
     }
 
@@ -217,6 +224,17 @@ fn sqlite_pool(connections: u32) -> SqlitePoolOptions {
     // SQLite itself ends a transaction that meets a full or failing disk. The driver then still counts one as open and
     // would begin no other on that connection, so it is given up.
     pool.before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
+}
+
+fn postgres_pool(connections: u32) -> PgPoolOptions {
+    let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE);
+    // A connection that was cut must not keep its place in the pool until the kernel gives it up.
+    pool.after_release(|connection, _| {
+        Box::pin(async move {
+            let answered = tokio::time::timeout(PATIENCE, connection.ping()).await;
+            answered.map_err(|_| sqlx::Error::PoolTimedOut)?.map(|()| true)
+        })
+    })
 }
 
 fn sqlite_path(url: &str) -> Result<PathBuf> {

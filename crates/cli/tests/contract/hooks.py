@@ -212,8 +212,19 @@ EXCUSED = [
 ]
 
 
+def has_padding(value):
+    """Whether a text in it has white space around it, which is cut off before the text is looked at: no schema can say that."""
+    if isinstance(value, str):
+        return value != value.strip()
+    if isinstance(value, dict):
+        return any(has_padding(one) for one in value.values())
+    return isinstance(value, list) and any(has_padding(one) for one in value)
+
+
 @schemathesis.hook
 def filter_failure(context, failure, case, response):
+    if type(failure).__name__ == "AcceptedNegativeData":
+        return not has_padding(case.body)
     if type(failure).__name__ != "RejectedPositiveData" or response.status_code not in (400, 422):
         return True
     error = response.json()

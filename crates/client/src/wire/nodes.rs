@@ -20,6 +20,7 @@ pub struct Node {
     pub silent_for_ms: i64,
     /// How many changes its decisions do not know yet.
     pub lag: i64,
-    /// Whether it renewed within the second that a lease runs. Without a lease it answers 503.
+    /// Whether it renewed within the second that a lease runs. One that did not answers 503; one that did may still be
+    /// catching up.
     pub live: bool,
 }

@@ -67,13 +67,13 @@ texts! {
     /// The address of an HTTP service.
     ServiceUrl { max_length(Some(2048)), format(Some(SchemaFormat::Custom("uri".to_owned()))), pattern(Some("^https?://")) }
     /// A method that a route may take.
-    Method { enum_values(Some(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])) }
+    Method { pattern(Some("^(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)$")) }
     /// What lists of keys are sorted by.
     KeyOrder { enum_values(Some(["created_at", "last_used_at"])) }
     /// Names a request, so that it can be repeated: printable ASCII.
     IdempotencyKey { min_length(Some(1)), max_length(Some(255)), pattern(Some("^[!-~]([ -~]*[!-~])?$")) }
     /// Whose keys are taken: of the route's organization, or of all.
-    Organizations { enum_values(Some(["own", "any"])) }
+    Organizations { pattern(Some("^(own|any)$")) }
 }
 
 const VISIBLE: &str = r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$";

@@ -60,6 +60,8 @@ impl Engine {
             authority_of(key, in_access_group).within(&authority).map_err(too_strong)?;
         }
         if after == before {
+            drop(writer);
+            self.settle_unchanged().await?;
             return self.view(before);
         }
         let after = ApiKey { updated_at: now, ..after };

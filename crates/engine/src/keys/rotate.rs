@@ -44,6 +44,7 @@ impl Engine {
         }
         let _in_flight = self.enter(ctx)?;
         if self.replayed(ctx).await?.is_some() {
+            self.settle_unchanged().await?;
             return self.replay_rotation(ctx, id).await;
         }
         // Whether the newest secret has been used is read from the database.
@@ -111,7 +112,8 @@ impl Engine {
             return Err(Error::conflict("newest_secret", message));
         }
         if !is_live(secret, now) {
-            return Ok(());
+            drop(writer);
+            return self.settle_unchanged().await.map(|_| ());
         }
         writer.end_secret(id, version, now).await?;
         let data = serde_json::json!({ "version": version });

@@ -24,7 +24,7 @@ pub(super) async fn live() -> Json<Health> {
 
 /// Can it decide
 ///
-/// 503 while it may not, for instance since it lost its claim on the database.
+/// 503 while it may not, for instance without a lease.
 #[utoipa::path(get, path = "/health/ready", tag = "health", operation_id = "ready", responses((status = 200, body = Health)))]
 pub(super) async fn ready(State(app): State<App>) -> Result<Json<Health>, ApiError> {
     if app.engine.is_serving() {

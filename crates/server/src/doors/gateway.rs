@@ -46,6 +46,7 @@ pub async fn handle(app: &App, request: Request<Body>) -> Response {
 }
 
 async fn forward(app: &App, request: Request<Body>, id: &RequestId) -> Result<Response, ApiError> {
+    app.engine.require_serving()?;
     let (mut request, body) = request.into_parts();
     let host = host(&request.headers, &request.uri)?.ok_or_else(one_host)?.host().to_ascii_lowercase();
     let uri = request.uri.clone();
