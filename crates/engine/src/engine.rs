@@ -144,11 +144,6 @@ impl Engine {
         self.applied.load(Ordering::Acquire)
     }
 
-    /// Applies what other processes have committed meanwhile.
-    pub async fn refresh(&self) -> Result<()> {
-        self.catch_up().await.map(|_| ())
-    }
-
     /// Waits for running statements and closes the database.
     pub async fn close(&self) {
         self.store.close().await;

@@ -106,10 +106,14 @@ impl Engine {
         loop {
             let told = self.applied();
             let was_serving = self.is_serving();
-            if let Err(error) = self.renew(member).await {
-                tracing::warn!(%error, "the lease cannot be renewed; without one every answer is 503");
-            } else if !was_serving && self.is_serving() {
-                tracing::info!("this node holds a lease");
+            match self.renew(member).await {
+                Ok(()) if !was_serving && self.is_serving() => tracing::info!("this node holds a lease"),
+                Ok(()) => {}
+                // Once it has run out, there is nothing new to say several times a second.
+                Err(error) if !was_serving => tracing::debug!(%error, "there is still no lease"),
+                Err(error) => {
+                    tracing::warn!(%error, "the lease cannot be renewed; without one every answer is 503");
+                }
             }
             if swept.elapsed() >= SWEEP {
                 swept = Instant::now();
@@ -173,9 +177,6 @@ impl Engine {
                     // A line that was cut says nothing, ever; so does one on which nothing happens.
                     while tokio::time::timeout(QUIET, calls.next()).await.is_ok_and(|called| called.is_ok()) {
                         woken.notify_one();
-                    }
-                    if self.is_serving() {
-                        continue;
                     }
                 }
                 Err(error) => tracing::debug!(%error, "cannot listen for commits; they are seen a little later"),

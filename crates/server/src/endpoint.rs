@@ -64,8 +64,7 @@ fn document(operation: &mut utoipa::openapi::path::Operation, needs: Needs) {
             forbid_null(&mut parameter.schema);
         }
     }
-    let bodies = operation.request_body.iter_mut();
-    for body in bodies.filter_map(|body| if let RefOr::T(body) = body { Some(body) } else { None }) {
+    if let Some(RefOr::T(body)) = &mut operation.request_body {
         for media in body.content.values_mut() {
             if let RefOr::T(media) = media {
                 forbid_null(&mut media.schema);
@@ -120,8 +119,8 @@ fn forbid_null(schema: &mut Option<RefOr<Schema>>) {
             }
         }
         Some(RefOr::T(Schema::OneOf(choice))) => {
-            let is_null = |schema: &RefOr<Schema>| matches!(schema, RefOr::T(Schema::Object(o)) if o.schema_type == SchemaType::Type(Type::Null));
-            choice.items.retain(|schema| !is_null(schema));
+            let null = SchemaType::Type(Type::Null);
+            choice.items.retain(|item| !matches!(item, RefOr::T(Schema::Object(o)) if o.schema_type == null));
             if let [only] = choice.items.as_slice() {
                 *schema = Some(only.clone());
             }

@@ -7,7 +7,9 @@ pub(crate) const POSTGRES_BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE R
 /// Makes writers of the same organization wait for each other on PostgreSQL, to the end of the transaction.
 pub(crate) const POSTGRES_LOCK_TENANT: &str = "SELECT pg_advisory_xact_lock($1)";
 /// Tells the nodes that something is about to be committed; they hear it when it is.
-pub(crate) const POSTGRES_CALL: &str = "SELECT pg_notify('keyrack', '')";
+pub(crate) const POSTGRES_CALL: &str = "SELECT pg_notify($1, '')";
+/// The channel they hear it on.
+pub(crate) const POSTGRES_CHANNEL: &str = "keyrack";
 /// Renewals need not survive a crash: the row does, and all that is forgotten is how far a node had come.
 pub(crate) const POSTGRES_UNHURRIED: &str = "SET synchronous_commit = off";
 /// Adds a node, or puts it back in its place, and this does survive a crash. Times are of the database's clock.

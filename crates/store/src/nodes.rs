@@ -18,8 +18,6 @@ use crate::{FeedHead, Reader, Result, Store, dialect, statements};
 
 /// How long a renewal may take. A later answer would be worth nothing.
 const RENEWAL_WITHIN: Duration = Duration::from_secs(1);
-/// The channel on which every commit calls.
-pub(crate) const CHANNEL: &str = "keyrack";
 
 /// A process that serves, as the others see it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -150,7 +148,7 @@ impl Store {
     pub async fn calls(&self) -> Result<Option<Calls>> {
         let Some(pool) = self.apart() else { return Ok(None) };
         let mut listener = PgListener::connect_with(pool).await?;
-        listener.listen(CHANNEL).await?;
+        listener.listen(dialect::POSTGRES_CHANNEL).await?;
         Ok(Some(Calls(listener)))
     }
 }

@@ -296,7 +296,7 @@ impl Writer {
             seq = event::append(&mut self.reader.tx, &event).await?;
         }
         if matches!(self.reader.tx, Tx::Postgres(_)) {
-            self.reader.tx.execute(dialect::POSTGRES_CALL, &[]).await?;
+            self.reader.tx.execute(dialect::POSTGRES_CALL, args![dialect::POSTGRES_CHANNEL]).await?;
         }
         self.reader.tx.commit().await?;
         Ok(seq)
