@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::commands;
+use crate::{commands, doctor};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 verify says the key is not valid, \
     4 committed, but the running server was not seen to apply it within 5 seconds";
@@ -32,7 +32,7 @@ pub(crate) enum Command {
     /// Show the settings in force and where they come from
     Config,
     /// Say what is wrong with the installation
-    Doctor,
+    Doctor(doctor::Doctor),
     /// Write the OpenAPI document
     Openapi(commands::openapi::Openapi),
     /// Write completions for a shell

@@ -3,12 +3,21 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::Args;
 use keyrack_engine::{EngineRole, Store};
 use serde::Serialize;
 
 use crate::config::Settings;
 use crate::keyfile::Keyfile;
 use crate::{connect, exit, logging, output};
+
+/// What to do besides looking.
+#[derive(Args)]
+pub(crate) struct Doctor {
+    /// Say that this machine's clock is right, although it has jumped ahead or nothing was written down for a month
+    #[arg(long)]
+    accept_clock: bool,
+}
 
 #[derive(Serialize)]
 struct Finding {
@@ -17,8 +26,8 @@ struct Finding {
     detail: String,
 }
 
-/// Looks at settings, key file and database, and changes nothing.
-pub(crate) async fn run(json: bool, settings: &Settings) -> anyhow::Result<ExitCode> {
+/// Looks at settings, key file, database and clock, and changes nothing but what it is told to.
+pub(crate) async fn run(doctor: &Doctor, json: bool, settings: &Settings) -> anyhow::Result<ExitCode> {
     let mut findings = Vec::new();
     let mut found = |what, result: anyhow::Result<String>| {
         let ok = result.is_ok();
@@ -31,6 +40,7 @@ pub(crate) async fn run(json: bool, settings: &Settings) -> anyhow::Result<ExitC
     let has_keyfile = found("key file", look_at_keyfile(&path));
     let has_database = found("database", look_at_database(settings).await);
     if has_keyfile && has_database {
+        found("clock", look_at_clock(doctor, settings).await);
         found("keys", look_at_keys(settings).await);
     }
     let is_well = findings.iter().all(|f| f.ok);
@@ -73,6 +83,22 @@ async fn look_at_database(settings: &Settings) -> anyhow::Result<String> {
         None => "no server is running on it",
     };
     Ok(format!("{} answers; {served}", connect::shown(url)))
+}
+
+async fn look_at_clock(doctor: &Doctor, settings: &Settings) -> anyhow::Result<String> {
+    let engine = connect::engine(settings, EngineRole::Guest { keys: false }).await?;
+    if doctor.accept_clock {
+        let accepted = engine.accept_clock().await?;
+        return Ok(format!("{accepted} is accepted as the time it is"));
+    }
+    let (shown, is_believed) = engine.clock();
+    if !is_believed {
+        anyhow::bail!(
+            "it shows {shown}, over 30 days after anything that is written down: set it right; or if it is right, say so \
+             with: keyrack doctor --accept-clock"
+        );
+    }
+    Ok(format!("it shows {shown}"))
 }
 
 async fn look_at_keys(settings: &Settings) -> anyhow::Result<String> {

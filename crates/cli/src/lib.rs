@@ -77,7 +77,7 @@ async fn dispatch(command: Command, json: bool, settings: Settings) -> anyhow::R
         Command::Demo => demo::run(&settings).await,
         Command::Init(init) => commands::init::run(init, json, &settings).await,
         Command::Config => commands::config::run(json, &settings),
-        Command::Doctor => doctor::run(json, &settings).await,
+        Command::Doctor(doctor) => doctor::run(&doctor, json, &settings).await,
         Command::Openapi(openapi) => commands::openapi::run(openapi).await,
         Command::Completions { shell } => completions(shell),
         Command::Manage(manage) => commands::manage(manage, json, &settings).await,

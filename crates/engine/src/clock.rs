@@ -9,6 +9,11 @@ pub trait Clock: Send + Sync {
     /// The present moment, in whole microseconds.
     fn now(&self) -> Timestamp;
 
+    /// How long the machine has been up, in microseconds, its sleep included. Nobody sets this one.
+    fn uptime(&self) -> i64 {
+        self.reading().boot
+    }
+
     /// Both clocks of the machine at once, to measure how long something has lasted. Not the same as [`Clock::now`] where
     /// that is set by hand.
     fn reading(&self) -> Reading {
@@ -45,16 +50,28 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands where its file says (RFC 3339), for tests of months and expiry.
+/// A clock that stands where its file says (RFC 3339), for tests of months and expiry. When it is moved, as much time has
+/// passed; a second word in the file, in RFC 3339 too, says up to when it has, for tests of a clock that was set wrong.
 #[cfg(feature = "test-clock")]
 #[derive(Clone, Debug)]
 pub struct FileClock(pub std::path::PathBuf);
 
 #[cfg(feature = "test-clock")]
+impl FileClock {
+    fn words(&self) -> impl Iterator<Item = Timestamp> {
+        let text = std::fs::read_to_string(&self.0).unwrap_or_default();
+        text.split_whitespace().filter_map(|word| word.parse().ok()).collect::<Vec<_>>().into_iter()
+    }
+}
+
+#[cfg(feature = "test-clock")]
 impl Clock for FileClock {
     fn now(&self) -> Timestamp {
-        let text = std::fs::read_to_string(&self.0);
-        text.ok().and_then(|t| t.trim().parse().ok()).unwrap_or(Timestamp::UNIX_EPOCH)
+        self.words().next().unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    fn uptime(&self) -> i64 {
+        keyrack_core::micros(self.words().last().unwrap_or(Timestamp::UNIX_EPOCH))
     }
 }
 

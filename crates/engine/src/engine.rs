@@ -3,15 +3,15 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use keyrack_core::{Authority, EventId, KeyId, NodeId, OrganizationId, OrganizationState, Pepper};
-use keyrack_store::{ActorKind, FeedHead, NewEvent, Reader, Store, StoreError, SubjectKind, Writer};
+use keyrack_store::{ActorKind, FeedHead, INSTANCE, NewEvent, Reader, Store, StoreError, SubjectKind, Writer};
 use tokio::sync::Mutex as AsyncMutex;
 use uuid::Uuid;
 
 use crate::actor::{Actor, Context, authority_of};
+use crate::calendar::Calendar;
 use crate::clock::{Clock, Random};
 use crate::directory::{Directory, Tenant};
 use crate::keyring::{Keyring, Loader};
@@ -19,17 +19,14 @@ use crate::lease::Lease;
 use crate::meter::Meter;
 use crate::passwords::SlowPool;
 use crate::routes::RouteTable;
+use crate::settle::Receipt;
 use crate::{Error, Result, feed};
-
-/// How long a change waits to be seen by the process that serves a SQLite file.
-const SEEN_WITHIN: Duration = Duration::from_secs(5);
-/// How long after a commit no lease from before it can still run.
-const FENCED_AFTER: Duration = Duration::from_millis(1100);
 
 /// Keyrack without HTTP.
 pub struct Engine {
     pub(crate) store: Store,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) calendar: Calendar,
     pub(crate) random: Arc<dyn Random>,
     /// The one in use first, then those that are being replaced.
     pub(crate) peppers: Vec<Pepper>,
@@ -48,7 +45,7 @@ pub struct Engine {
     pub(crate) lease: Lease,
     /// False while what is in memory is of another life of the database.
     is_loaded: AtomicBool,
-    role: Role,
+    pub(crate) role: Role,
     in_flight: Mutex<HashSet<(OrganizationId, Uuid, String)>>,
 }
 
@@ -81,11 +78,14 @@ impl Engine {
     /// decisions need.
     pub async fn start(parts: Parts, role: Role) -> Result<Arc<Self>> {
         let Parts { store, clock, random, peppers } = parts;
-        let head = feed::begin(&store, clock.now(), random.as_ref(), &peppers).await?;
-        let node = NodeId::new(clock.now(), random.bytes()?);
+        let latest = store.read().await?.latest_time().await?;
+        let calendar = Calendar::new(Arc::clone(&clock), latest);
+        let head = feed::begin(&store, &calendar, random.as_ref(), &peppers).await?;
+        let node = NodeId::new(calendar.now(), random.bytes()?);
         let engine = Self {
             store,
             clock,
+            calendar,
             random,
             peppers,
             directory: Directory::default(),
@@ -111,7 +111,23 @@ impl Engine {
 
     /// The present moment.
     pub fn now(&self) -> Timestamp {
-        self.clock.now()
+        self.calendar.now()
+    }
+
+    /// What the machine's clock shows, and whether it is believed.
+    pub fn clock(&self) -> (Timestamp, bool) {
+        (self.calendar.wall(), self.calendar.look())
+    }
+
+    /// Takes the word of the host for it that the clock is right, however far it has jumped: for this process and for those
+    /// that serve, as far as their clocks agree. Returns what the clock shows.
+    pub async fn accept_clock(&self) -> Result<Timestamp> {
+        let wall = self.calendar.wall();
+        self.calendar.accept(wall);
+        let writer = self.store.write(&[INSTANCE]).await?;
+        let event = instance_event(feed::CLOCK_ACCEPTED, wall, self.random.bytes()?);
+        self.commit(writer, event).await?;
+        Ok(wall)
     }
 
     /// 80 random bits, for ids.
@@ -134,9 +150,10 @@ impl Engine {
         self.keyring.len()
     }
 
-    /// Whether decisions may be made now: false without a lease, and while everything is read anew.
+    /// Whether decisions may be made now: false without a lease, while everything is read anew, and under a clock that is not
+    /// believed.
     pub fn is_serving(&self) -> bool {
-        self.is_loaded() && self.lease.is_live(|| self.clock.reading())
+        self.is_loaded() && self.calendar.is_believed() && self.lease.is_live(|| self.clock.reading())
     }
 
     /// The number of the newest change that decisions know.
@@ -164,6 +181,9 @@ impl Engine {
         self.is_loaded.store(false, Ordering::Release);
         let mut reader = self.store.read().await?;
         let head = reader.feed_head().await?.ok_or(Error::internal("the log has no head"))?;
+        if let Some(latest) = reader.latest_time().await? {
+            self.calendar.raise(latest);
+        }
         feed::load_tenants(self, &mut reader).await?;
         feed::load_routes(self, &mut reader).await?;
         if self.role != (Role::Guest { keys: false }) {
@@ -204,57 +224,19 @@ impl Engine {
         }
         while feed.seq < head.seq {
             let events = reader.events_after(feed.seq, 1000).await?;
-            feed::apply(self, &mut reader, &events).await?;
-            let Some(last) = events.last() else { break };
-            feed.seq = last.seq;
-            self.applied.store(feed.seq, Ordering::Release);
+            let mut left = events.as_slice();
+            // Step by step: whoever has no time to wait for all of it has not waited for nothing.
+            while let (step @ [.., last], rest) = feed::step(left) {
+                feed::apply(self, &mut reader, step).await?;
+                feed.seq = last.seq;
+                self.applied.store(feed.seq, Ordering::Release);
+                left = rest;
+            }
+            if events.is_empty() {
+                break;
+            }
         }
         Ok(feed.seq)
-    }
-
-    /// Waits until every decision that begins from now on knows a committed change, wherever it is made.
-    pub(crate) async fn settle(&self, seq: i64) -> Result<()> {
-        if self.store.sqlite_file().is_none() {
-            self.settle_among_nodes(seq).await;
-            return Ok(());
-        }
-        // What is committed is committed, whatever happens now.
-        while self.catch_up().await.map_err(|_| Error::NotYetSeen)? < seq {}
-        if self.role != Role::Server && !seen_by_server(&self.store, seq).await? {
-            return Err(Error::NotYetSeen);
-        }
-        Ok(())
-    }
-
-    /// For a change that finds everything as it is to be: whoever brought that about may still be waiting until it is known
-    /// everywhere, and so must we. The number of the newest change.
-    pub(crate) async fn settle_unchanged(&self) -> Result<i64> {
-        let seq = self.catch_up().await?;
-        self.settle(seq).await?;
-        Ok(seq)
-    }
-
-    /// Every process that serves has either applied the change and said so, or holds a lease from before the change, if any.
-    /// That has run out when we have waited for longer than a lease runs: then there is nothing left to wait for.
-    async fn settle_among_nodes(&self, seq: i64) {
-        let patience = async {
-            let (mut is_seen_here, mut pause) = (false, Duration::from_millis(1));
-            loop {
-                is_seen_here = is_seen_here || self.catch_up().await.is_ok_and(|applied| applied >= seq);
-                if is_seen_here && self.is_seen_elsewhere(seq).await.unwrap_or(false) {
-                    return;
-                }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_millis(20));
-            }
-        };
-        if tokio::time::timeout(FENCED_AFTER, patience).await.is_err() {
-            tracing::warn!(seq, "a change was not seen by every node in time; their leases have run out instead");
-        }
-    }
-
-    async fn is_seen_elsewhere(&self, seq: i64) -> Result<bool> {
-        Ok(self.store.read_apart().await?.nodes_behind(seq, self.node).await? == 0)
     }
 
     /// A fresh id.
@@ -355,15 +337,15 @@ impl Engine {
     }
 
     /// Commits a change with its event and waits until decisions know it.
-    pub(crate) async fn commit(&self, writer: Writer, event: NewEvent) -> Result<i64> {
+    pub(crate) async fn commit(&self, writer: Writer, event: NewEvent) -> Result<Receipt> {
         self.commit_all(writer, event, Vec::new()).await
     }
 
     /// Commits a change with several events and waits until decisions know it.
-    pub(crate) async fn commit_all(&self, writer: Writer, event: NewEvent, more: Vec<NewEvent>) -> Result<i64> {
-        let seq = writer.commit(event, more).await?;
-        self.settle(seq).await?;
-        Ok(seq)
+    pub(crate) async fn commit_all(&self, writer: Writer, event: NewEvent, more: Vec<NewEvent>) -> Result<Receipt> {
+        self.calendar.check()?;
+        let sequence = writer.commit(event, more).await?;
+        self.settle(sequence).await
     }
 
     /// Marks an idempotency key as being worked on; refused if it is already.
@@ -420,18 +402,5 @@ pub(crate) fn instance_event(kind: &'static str, now: Timestamp, random: [u8; 10
         subject_name: "instance".to_owned(),
         data: serde_json::json!({}),
         request_id: None,
-    }
-}
-
-/// Waits until the process that serves this database, if one does, has applied a change.
-async fn seen_by_server(store: &Store, seq: i64) -> Result<bool> {
-    let deadline = tokio::time::Instant::now() + SEEN_WITHIN;
-    loop {
-        match store.served_up_to().await? {
-            None => return Ok(true),
-            Some(applied) if applied >= seq => return Ok(true),
-            Some(_) if tokio::time::Instant::now() >= deadline => return Ok(false),
-            Some(_) => tokio::time::sleep(Duration::from_millis(5)).await,
-        }
     }
 }

@@ -5,22 +5,31 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
 use keyrack_core::{GroupId, KeyId, OrganizationId, Pepper};
-use keyrack_store::{Event, FeedHead, INSTANCE, Reader, Store, SubjectKind};
+use keyrack_store::{Event, FeedHead, INSTANCE, Reader, Store, SubjectKind, VerificationRow};
 use uuid::Uuid;
 
+use crate::calendar::Calendar;
 use crate::clock::Random;
 use crate::directory::Tenant;
 use crate::engine::{Engine, instance_event};
 use crate::routes::DEFAULT_ORGANIZATION;
 use crate::{Error, Result, settings};
 
+/// How many keys are read anew at once.
+const BATCH: usize = 1000;
 /// The setting that tells which peppers the database was made with.
 const PEPPERS: &str = "pepper_fingerprints";
+/// The event by which the host says that the clock is right.
+pub(crate) const CLOCK_ACCEPTED: &str = "instance.clock_accepted";
 
 /// Gives a new database its epoch, checks the peppers against an old one and notes those that are new.
-pub(crate) async fn begin(store: &Store, now: Timestamp, random: &dyn Random, peppers: &[Pepper]) -> Result<FeedHead> {
+pub(crate) async fn begin(
+    store: &Store,
+    calendar: &Calendar,
+    random: &dyn Random,
+    peppers: &[Pepper],
+) -> Result<FeedHead> {
     let mut reader = store.read().await?;
     let head = reader.feed_head().await?;
     let known = reader.find_setting(INSTANCE, PEPPERS).await?.unwrap_or_default();
@@ -31,6 +40,8 @@ pub(crate) async fn begin(store: &Store, now: Timestamp, random: &dyn Random, pe
     {
         return Ok(head);
     }
+    calendar.check()?;
+    let now = calendar.now();
     // Looked at again under the lock: another process may be starting too, with another pepper.
     let mut writer = store.write(&[INSTANCE]).await?;
     let known = writer.find_setting(INSTANCE, PEPPERS).await?.unwrap_or_default();
@@ -89,12 +100,26 @@ pub(crate) async fn load_tenants(engine: &Engine, reader: &mut Reader) -> Result
     }
 }
 
+/// Parts the first of some events, up to one with which they are about enough keys for one step, from the rest.
+pub(crate) fn step(events: &[Event]) -> (&[Event], &[Event]) {
+    let mut keys = 0;
+    let is_enough = |event: &Event| {
+        keys += key_ids(event).count();
+        keys >= BATCH
+    };
+    events.split_at(events.iter().position(is_enough).map_or(events.len(), |at| at + 1))
+}
+
 /// Reads anew what these events are about.
 pub(crate) async fn apply(engine: &Engine, reader: &mut Reader, events: &[Event]) -> Result<()> {
     let mut tenants = BTreeSet::new();
     let mut keys = BTreeSet::new();
     let mut routes = false;
     for event in events {
+        engine.calendar.raise(event.at);
+        if event.kind == CLOCK_ACCEPTED {
+            engine.calendar.accept(event.at);
+        }
         keys.extend(key_ids(event));
         match event.subject_kind {
             SubjectKind::Organization => {
@@ -119,8 +144,9 @@ pub(crate) async fn apply(engine: &Engine, reader: &mut Reader, events: &[Event]
     if !loaded.is_empty() {
         engine.directory.put(loaded);
     }
-    for key in keys {
-        reload_key(engine, reader, key).await?;
+    let keys: Vec<KeyId> = keys.into_iter().collect();
+    for keys in keys.chunks(BATCH) {
+        reload_keys(engine, reader, keys).await?;
     }
     if routes {
         load_routes(engine, reader).await?;
@@ -144,21 +170,28 @@ fn key_ids(event: &Event) -> impl Iterator<Item = KeyId> {
     subject.into_iter().chain(listed)
 }
 
-async fn reload_key(engine: &Engine, reader: &mut Reader, key: KeyId) -> Result<()> {
-    let rows = reader.verification_of(key).await?;
-    let Some(first) = rows.first() else {
-        engine.keyring.remove(key, &reader.tombstones_of(key).await?);
-        return Ok(());
-    };
+async fn reload_keys(engine: &Engine, reader: &mut Reader, keys: &[KeyId]) -> Result<()> {
+    let rows = reader.verifications_of(keys).await?;
+    let live: BTreeSet<KeyId> = rows.iter().map(|row| row.key).collect();
+    let dead: Vec<KeyId> = keys.iter().copied().filter(|key| !live.contains(key)).collect();
+    if !dead.is_empty() {
+        for (key, digest) in reader.tombstones_of(&dead).await? {
+            engine.keyring.remove(key, &digest);
+        }
+    }
     if rows.iter().any(|row| row.imported) {
         engine.directory.expect_imported();
     }
-    let tenant = engine.directory.find(first.organization).ok_or(Error::internal("a key has no organization"))?;
-    if engine.keyring.put(&rows, &tenant).is_err() {
-        // What cannot be read lets nobody in, and does not keep later changes from being applied.
-        tracing::error!(%key, "a key cannot be read from the database and lets nobody in");
-        let digests: Vec<Vec<u8>> = rows.into_iter().map(|row| row.digest).collect();
-        engine.keyring.remove(key, &digests);
+    for rows in rows.chunk_by(|one, next| one.key == next.key) {
+        let Some(VerificationRow { key, organization, .. }) = rows.first() else { continue };
+        let tenant = engine.directory.find(*organization).ok_or(Error::internal("a key has no organization"))?;
+        if engine.keyring.put(rows, &tenant).is_err() {
+            // What cannot be read lets nobody in, and does not keep later changes from being applied.
+            tracing::error!(%key, "a key cannot be read from the database and lets nobody in");
+            for row in rows {
+                engine.keyring.remove(*key, &row.digest);
+            }
+        }
     }
     Ok(())
 }

@@ -243,15 +243,13 @@ impl Keyring {
         Ok(())
     }
 
-    /// Forgets the secrets of a key by their digests.
-    pub fn remove(&self, key: KeyId, digests: &[Vec<u8>]) {
+    /// Forgets a secret of a key by its digest.
+    pub fn remove(&self, key: KeyId, digest: &[u8]) {
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        for digest in digests {
-            let mut bytes = [0; 32];
-            let length = digest.len().min(32);
-            bytes[..length].copy_from_slice(&digest[..length]);
-            self.change(KeyDigest::from_bytes(bytes).locator(), |shard| shard.retain(|r| r.key != key));
-        }
+        let mut bytes = [0; 32];
+        let length = digest.len().min(32);
+        bytes[..length].copy_from_slice(&digest[..length]);
+        self.change(KeyDigest::from_bytes(bytes).locator(), |shard| shard.retain(|r| r.key != key));
     }
 
     /// Starts anew with what a [`Loader`] has gathered.

@@ -6,6 +6,7 @@
 
 mod actor;
 mod ask;
+mod calendar;
 mod clock;
 pub mod directory;
 mod engine;
@@ -26,6 +27,7 @@ pub mod routes;
 mod serving;
 pub mod sessions;
 mod settings;
+mod settle;
 mod verify;
 mod workspaces;
 
@@ -41,7 +43,7 @@ pub use groups::{GroupPatch, NewGroup};
 pub use init::{Initialized, NewInstance};
 pub use keys::{
     CreatedKey, DEFAULT_OVERLAP, ImportKey, KeyPatch, KeyQuery, KeyView, MAX_IMPORT, MAX_METADATA, MAX_OVERLAP, NewKey,
-    Page, Receipt, RotateKey, RotatedKey,
+    Page, RotateKey, RotatedKey,
 };
 pub use members::{Invited, NewMember};
 pub use nodes::NodeView;
@@ -50,6 +52,7 @@ pub use passwords::{MAX_PASSWORD, MIN_PASSWORD};
 pub use routes::{GuardText, LiveRoute, NewRoute, RouteMatch, RoutePatch, Target};
 pub use serving::Seat;
 pub use sessions::{SESSION_LENGTH, SignedIn};
+pub use settle::{Receipt, Witness};
 pub use verify::{KnownKey, Person, Presented, Verdict};
 
 pub use keyrack_store::{

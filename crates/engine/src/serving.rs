@@ -29,6 +29,8 @@ const QUIET: Duration = Duration::from_secs(30);
 const DEAF: Duration = Duration::from_secs(1);
 /// How often uses are written down.
 const FLUSH: Duration = Duration::from_millis(500);
+/// How often the time is.
+const NOTE_TIME: Duration = Duration::from_mins(1);
 
 /// The place of a serving process at its database, kept until it has stopped.
 pub enum Seat {
@@ -92,6 +94,7 @@ impl Engine {
         let (mut poll, mut published) = (every(POLL), 0);
         loop {
             poll.tick().await;
+            self.calendar.look();
             match self.catch_up().await {
                 Ok(seq) if seq != published && claim.publish(seq).is_ok() => published = seq,
                 Ok(_) => {}
@@ -104,6 +107,7 @@ impl Engine {
     async fn keep_lease(&self, member: &mut Membership, woken: &Notify) {
         let mut swept = Instant::now();
         loop {
+            self.calendar.look();
             let told = self.applied();
             let was_serving = self.is_serving();
             match self.renew(member).await {
@@ -187,23 +191,41 @@ impl Engine {
 
     async fn write_down_uses(&self) {
         let mut flush = every(FLUSH);
+        let mut noted = Instant::now();
         loop {
             flush.tick().await;
             self.flush_uses().await;
+            if noted.elapsed() >= NOTE_TIME {
+                noted = Instant::now();
+                self.note_time().await;
+            }
         }
     }
 
     /// Writes uses down. Stopped half-way, it gives them back, and the next time they are written once more, which changes
-    /// nothing.
+    /// nothing. Under a clock that is not believed they are kept.
     pub(crate) async fn flush_uses(&self) {
         let taken = self.meter.take();
-        if taken.uses().is_empty() {
+        if taken.uses().is_empty() || !self.calendar.look() {
             return;
         }
         let written = async { self.store.write(&[]).await?.commit_uses(taken.uses()).await };
         match written.await {
             Ok(()) => taken.written(),
             Err(error) => tracing::warn!(%error, "uses could not be written down and are kept"),
+        }
+    }
+
+    /// Writes down what time it is, so that it is known after the next start although nothing else may have happened, and
+    /// learns what the clocks of others have shown.
+    async fn note_time(&self) {
+        if !self.calendar.look() {
+            return;
+        }
+        let noted = async { self.store.write(&[]).await?.commit_time(self.now()).await };
+        match noted.await {
+            Ok(latest) => self.calendar.raise(latest),
+            Err(error) => tracing::warn!(%error, "the time could not be written down"),
         }
     }
 }

@@ -136,6 +136,7 @@ impl Engine {
         if self.is_serving() {
             return Ok(());
         }
+        self.calendar.check()?;
         Err(Error::Unavailable("this node does not know whether what it holds in memory is still so", None))
     }
 

@@ -4,7 +4,7 @@ use keyrack_client::wire;
 use keyrack_core::{Body, Environment, KeyStatus, OrganizationState, Role, Tier};
 use keyrack_engine::{
     Event, GuardText, HashProfile, ImportKey, KeyGroup, KeyPatch, KeySecret, KeyView, Member, NewKey, NodeView,
-    Organization, Route, Target, UserAccount, Workspace,
+    Organization, Receipt, Route, Target, UserAccount, Witness, Workspace,
 };
 
 /// Words that both sides know, matched one by one so that a new one cannot be forgotten.
@@ -157,6 +157,17 @@ pub(crate) fn node(view: NodeView) -> wire::Node {
         silent_for_ms: i64::try_from(view.node.silent_for.as_millis()).unwrap_or(i64::MAX),
         lag: view.lag,
         live: view.is_live,
+    }
+}
+
+/// A receipt for the wire.
+pub(crate) fn receipt(receipt: Receipt) -> wire::Receipt {
+    let node =
+        |witness: Witness| wire::ReceiptNode { id: witness.id.0, name: witness.name, applied: witness.has_applied };
+    wire::Receipt {
+        sequence: receipt.sequence,
+        effective_at: receipt.effective_at,
+        nodes: receipt.nodes.into_iter().map(node).collect(),
     }
 }
 

@@ -170,7 +170,6 @@ statements! {
         AND (kind = $2 OR $2 IS NULL) AND (actor_id = $3 OR $3 IS NULL) AND (subject_id = $4 OR $4 IS NULL) \
         AND (seq < $5 OR $5 IS NULL) AND (at >= $6 OR $6 IS NULL) AND (at < $7 OR $7 IS NULL) \
         ORDER BY seq DESC LIMIT $8";
-    LATEST_TIME = "SELECT MAX(at) AS value FROM event";
 }
 
 impl FromRow for Event {
@@ -278,11 +277,6 @@ impl Reader {
             limit
         ];
         self.tx.fetch_all(AUDIT, args).await
-    }
-
-    /// The highest time any event bears.
-    pub async fn latest_time(&mut self) -> Result<Option<Timestamp>> {
-        Ok(self.tx.value::<Option<i64>>(LATEST_TIME, &[]).await?.flatten().map(keyrack_core::from_micros))
     }
 }
 

@@ -19,6 +19,7 @@ mod people;
 mod routes;
 mod settings;
 mod store;
+mod time;
 mod verification;
 
 pub use claim::Claim;
@@ -51,6 +52,7 @@ pub fn all_statements() -> impl Iterator<Item = &'static str> {
         people::STATEMENTS,
         routes::STATEMENTS,
         settings::STATEMENTS,
+        time::STATEMENTS,
         verification::STATEMENTS,
     ]
     .into_iter()

@@ -1,6 +1,6 @@
 //! The schema, in numbered steps that only go forward.
 //!
-//! Numbers come in blocks by subject: 100 the log and who follows it, 200 tenancy, 300 keys, 400 doors. Both trees have the same numbers.
+//! Numbers come in blocks by subject: 100 the log, who follows it and the time, 200 tenancy, 300 keys, 400 doors. Both trees have the same numbers.
 
 use jiff::Timestamp;
 
@@ -32,6 +32,7 @@ macro_rules! migrations {
 pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     100 "log";
     110 "nodes";
+    120 "time";
     200 "tenancy";
     300 "keys";
     400 "routes";

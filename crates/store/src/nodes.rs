@@ -13,7 +13,7 @@ use sqlx::postgres::{PgArguments, PgConnectOptions, PgListener, PgRow};
 use sqlx::query::Query;
 use sqlx::{ConnectOptions as _, PgConnection, Postgres, Row as _};
 
-use crate::driver::{FromRow, Row, Tx, args};
+use crate::driver::{FromRow, Row, Tx};
 use crate::{FeedHead, Reader, Result, Store, dialect, statements};
 
 /// How long a renewal may take. A later answer would be worth nothing.
@@ -37,7 +37,6 @@ pub struct Node {
 }
 
 statements! {
-    BEHIND = "SELECT count(*) AS value FROM node WHERE applied < $1 AND id <> $2";
     SLOWEST = "SELECT min(applied) AS value FROM node";
 }
 
@@ -61,11 +60,6 @@ impl Reader {
             return Ok(Vec::new());
         }
         self.tx.fetch_all(dialect::POSTGRES_NODES, &[]).await
-    }
-
-    /// How many of the processes that serve, beside this one, have not yet applied a change.
-    pub async fn nodes_behind(&mut self, seq: i64, beside: NodeId) -> Result<i64> {
-        Ok(self.tx.value(BEHIND, args![seq, beside]).await?.unwrap_or(0))
     }
 
     pub(crate) async fn slowest_node(&mut self) -> Result<Option<i64>> {

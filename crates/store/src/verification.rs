@@ -52,15 +52,30 @@ pub struct VerificationRow {
     pub imported: bool,
 }
 
-statements! {
-    ALL = "SELECT s.digest, s.pepper_id, s.slow_hash, s.version, s.expires_at AS secret_expires_at, k.id, k.name, \
-        k.organization_id, k.group_id, k.workspace_id, k.environment, k.switch, k.expires_at, k.scopes, k.ip_allowlist, \
-        k.metadata, k.imported FROM key_secret s JOIN api_key k ON k.id = s.key_id";
-    OF_KEY = "SELECT s.digest, s.pepper_id, s.slow_hash, s.version, s.expires_at AS secret_expires_at, k.id, k.name, \
-        k.organization_id, k.group_id, k.workspace_id, k.environment, k.switch, k.expires_at, k.scopes, k.ip_allowlist, \
-        k.metadata, k.imported FROM key_secret s JOIN api_key k ON k.id = s.key_id WHERE k.id = $1";
-    TOMBSTONES_OF_KEY = "SELECT digest AS value FROM tombstone WHERE key_id = $1";
+/// Every column of a secret with its key, in the order of [`Columns`].
+macro_rules! secrets {
+    ($($rest:literal)?) => {
+        concat!(
+            "SELECT s.digest, s.pepper_id, s.slow_hash, s.version, s.expires_at AS secret_expires_at, k.id, k.name, \
+            k.organization_id, k.group_id, k.workspace_id, k.environment, k.switch, k.expires_at, k.scopes, \
+            k.ip_allowlist, k.metadata, k.imported FROM key_secret s JOIN api_key k ON k.id = s.key_id"
+            $(, " ", $rest)?
+        )
+    };
 }
+
+statements! {
+    ALL = secrets!();
+}
+
+/// Of some keys: their ids come as one JSON text, of which each database makes a list in its own way.
+const SQLITE_OF_KEYS: &str = secrets!("WHERE k.id IN (SELECT unhex(value) FROM json_each($1)) ORDER BY k.id");
+const POSTGRES_OF_KEYS: &str =
+    secrets!("WHERE k.id IN (SELECT value::uuid FROM json_array_elements_text($1::json)) ORDER BY k.id");
+const SQLITE_TOMBSTONES_OF_KEYS: &str =
+    "SELECT key_id, digest FROM tombstone WHERE key_id IN (SELECT unhex(value) FROM json_each($1))";
+const POSTGRES_TOMBSTONES_OF_KEYS: &str = "SELECT key_id, digest FROM tombstone \
+    WHERE key_id IN (SELECT value::uuid FROM json_array_elements_text($1::json))";
 
 /// The columns of a secret as they are stored, in the order of the statements.
 #[derive(Deserialize)]
@@ -163,11 +178,11 @@ impl FromRow for Page {
     }
 }
 
-struct Digest(Vec<u8>);
+struct Tombstone(KeyId, Vec<u8>);
 
-impl FromRow for Digest {
+impl FromRow for Tombstone {
     fn from_row(row: &Row) -> Result<Self> {
-        row.get("value").map(Self)
+        Ok(Self(row.get("key_id")?, row.get("digest")?))
     }
 }
 
@@ -190,13 +205,26 @@ impl Reader {
         Ok(())
     }
 
-    /// The secrets of one key.
-    pub async fn verification_of(&mut self, key: KeyId) -> Result<Vec<VerificationRow>> {
-        self.tx.fetch_all(OF_KEY, args![key]).await
+    /// The secrets of these keys, those of one key together.
+    pub async fn verifications_of(&mut self, keys: &[KeyId]) -> Result<Vec<VerificationRow>> {
+        let sql = match self.tx {
+            Tx::Sqlite(_) => SQLITE_OF_KEYS,
+            Tx::Postgres(_) => POSTGRES_OF_KEYS,
+        };
+        self.tx.fetch_all(sql, args![as_json(keys)]).await
     }
 
-    /// The digests a deleted key had.
-    pub async fn tombstones_of(&mut self, key: KeyId) -> Result<Vec<Vec<u8>>> {
-        Ok(self.tx.fetch_all::<Digest>(TOMBSTONES_OF_KEY, args![key]).await?.into_iter().map(|d| d.0).collect())
+    /// The digests that those of these keys had which are deleted, each with its key.
+    pub async fn tombstones_of(&mut self, keys: &[KeyId]) -> Result<Vec<(KeyId, Vec<u8>)>> {
+        let sql = match self.tx {
+            Tx::Sqlite(_) => SQLITE_TOMBSTONES_OF_KEYS,
+            Tx::Postgres(_) => POSTGRES_TOMBSTONES_OF_KEYS,
+        };
+        let tombstones = self.tx.fetch_all::<Tombstone>(sql, args![as_json(keys)]).await?;
+        Ok(tombstones.into_iter().map(|Tombstone(key, digest)| (key, digest)).collect())
     }
+}
+
+fn as_json(keys: &[KeyId]) -> String {
+    serde_json::json!(keys.iter().map(|key| key.0.as_simple().to_string()).collect::<Vec<_>>()).to_string()
 }

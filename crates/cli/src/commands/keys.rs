@@ -182,6 +182,10 @@ pub(crate) async fn run(command: Keys, json: bool, settings: &Settings) -> anyho
             }
             let at = output::moment(Some(revoked.receipt.effective_at));
             serve::announce(&format!("revoked {}; it lets nobody in since {at}", revoked.key.name));
+            for node in revoked.receipt.nodes.iter().filter(|node| !node.applied) {
+                let why = "did not answer; it decides nothing before it has applied this";
+                serve::announce(&format!("the node {} on {} {why}", node.id, node.name));
+            }
             Ok(())
         }
         Keys::Enable { id } => switch(id, true, json, settings).await,

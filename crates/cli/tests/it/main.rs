@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod bad_input;
+mod clock;
 mod command_line;
 mod errors;
 mod leaks;

@@ -212,13 +212,26 @@ pub struct RevokedKey {
     pub receipt: Receipt,
 }
 
-/// Says since when a change holds.
+/// Says since when a change holds, and who knows it.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Receipt {
     /// The number of the change in the log.
     pub sequence: i64,
     /// From this moment on nothing is decided by the old state.
     pub effective_at: Timestamp,
+    /// The processes that serve a PostgreSQL database; none on SQLite, where only one does.
+    pub nodes: Vec<ReceiptNode>,
+}
+
+/// A process that serves, and whether it has said that it knows a change.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ReceiptNode {
+    /// Drawn at its start.
+    pub id: Uuid,
+    /// The machine it runs on.
+    pub name: String,
+    /// False if it was silent for so long that it may decide nothing before it has applied the change.
+    pub applied: bool,
 }
 
 /// A secret of a key, without its text.

@@ -8,6 +8,7 @@ use keyrack_store::ApiKey;
 use super::{KeyView, read_addresses, read_expiry, read_metadata, read_scopes, too_strong};
 use crate::actor::{Context, authority_of};
 use crate::engine::{Engine, Subject};
+use crate::settle::Receipt;
 use crate::{Error, Result};
 
 /// The longest reason for a revocation, in characters.
@@ -32,15 +33,6 @@ pub struct KeyPatch {
     pub ip_allowlist: Option<Option<Vec<String>>>,
     /// New metadata, or none.
     pub metadata: Option<Option<serde_json::Value>>,
-}
-
-/// Says since when a change holds.
-#[derive(Clone, Debug)]
-pub struct Receipt {
-    /// The number of the change in the log.
-    pub sequence: i64,
-    /// From this moment on nothing is decided by the old state.
-    pub effective_at: Timestamp,
 }
 
 impl Engine {
@@ -83,16 +75,16 @@ impl Engine {
         let key = self.visible_key(&mut writer, ctx, id).await?;
         if key.switch == Switch::Revoked {
             drop(writer);
-            let sequence = self.settle_unchanged().await?;
-            return Ok((self.view(key)?, Receipt { sequence, effective_at: self.now() }));
+            let receipt = self.settle_unchanged().await?;
+            return Ok((self.view(key)?, receipt));
         }
         let key =
             ApiKey { switch: Switch::Revoked, revoked_at: Some(now), revoke_reason: reason, updated_at: now, ..key };
         writer.update_key(&key).await?;
         let data = serde_json::json!({ "reason": key.revoke_reason });
         let event = self.event(ctx, "key.revoked", Subject::key(id, &key.name, data))?;
-        let sequence = self.commit(writer, event).await?;
-        Ok((self.view(key)?, Receipt { sequence, effective_at: self.now() }))
+        let receipt = self.commit(writer, event).await?;
+        Ok((self.view(key)?, receipt))
     }
 
     /// Removes a key. A tombstone stays, so that the audit log can name it and its text can never come back.

@@ -6,7 +6,7 @@ mod import;
 mod list;
 mod rotate;
 
-pub use change::{KeyPatch, Receipt};
+pub use change::KeyPatch;
 pub use create::{CreatedKey, NewKey};
 pub use import::{ImportKey, MAX_IMPORT};
 pub use list::{KeyQuery, Page};

@@ -41,7 +41,7 @@ both_databases! {
         for text in [&old, &new, &old_slow, &new_slow] {
             assert!(next.verify(&world.any_key(), &presented(text)).await.unwrap().is_grant());
         }
-        let rows = world.store().await.read().await.unwrap().verification_of(view.key.id).await.unwrap();
+        let rows = world.store().await.read().await.unwrap().verifications_of(&[view.key.id]).await.unwrap();
         assert_eq!(rows[0].pepper_id, 2, "new keys are made under the new one");
         let swapped = start(&world.url, &world.clock, vec![pepper(1, 1), pepper(2, 2)], WITH_KEYS).await.unwrap();
         for text in [&old, &new] {

@@ -138,7 +138,7 @@ fn the_hash_that_is_kept_is_bcrypt_of_cost_12_over_sha_256() {
     keyrack_testkit::database::run(async {
         let world = slow_world(Database::Sqlite).await;
         let (view, text) = world.key(slow("billing")).await;
-        let rows = world.store().await.read().await.unwrap().verification_of(view.key.id).await.unwrap();
+        let rows = world.store().await.read().await.unwrap().verifications_of(&[view.key.id]).await.unwrap();
         let hash = rows[0].slow_hash.as_deref().unwrap();
         assert!(hash.starts_with("$2b$12$"), "{hash}");
         assert!(keyrack_core::slow::verify(&TextHash::of(&text), hash));

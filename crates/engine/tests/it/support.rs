@@ -41,6 +41,11 @@ impl Clock for TestClock {
     fn now(&self) -> Timestamp {
         from_micros(self.0.load(Ordering::SeqCst))
     }
+
+    /// It is set by letting time pass.
+    fn uptime(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
 }
 
 pub(crate) fn pepper(id: i64, byte: u8) -> Pepper {

@@ -7,8 +7,8 @@ use http::{HeaderValue, StatusCode};
 use jiff::SignedDuration;
 use keyrack_client::wire::text::{self, KeyOrder};
 use keyrack_client::wire::{
-    ApiKey, CreateKey, CreatedKey, ImportKeys, ImportedKeys, Page, Receipt, RevokeKey, RevokedKey, RotateKey,
-    RotatedKey, Secret, UpdateKey,
+    ApiKey, CreateKey, CreatedKey, ImportKeys, ImportedKeys, Page, RevokeKey, RevokedKey, RotateKey, RotatedKey,
+    Secret, UpdateKey,
 };
 use keyrack_core::KeyId;
 use keyrack_engine::{Context, Idempotency, KeyQuery, KeySort, RotateKey as Rotate};
@@ -235,8 +235,7 @@ pub(super) async fn revoke(
     OptionalJson(body): OptionalJson<RevokeKey>,
 ) -> Result<Json<RevokedKey>, ApiError> {
     let (key, receipt) = app.engine.revoke_key(&caller.context, KeyId(id), body.reason.as_deref()).await?;
-    let receipt = Receipt { sequence: receipt.sequence, effective_at: receipt.effective_at };
-    Ok(Json(RevokedKey { key: convert::key(key), receipt }))
+    Ok(Json(RevokedKey { key: convert::key(key), receipt: convert::receipt(receipt) }))
 }
 
 /// List the secrets of a key

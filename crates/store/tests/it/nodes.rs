@@ -28,7 +28,6 @@ async fn on_sqlite_there_are_none() {
     assert!(world.store.membership(NodeId(samples::id()), "here".to_owned(), "1".to_owned()).is_none());
     assert!(world.store.calls().await.unwrap().is_none());
     assert_eq!(listed(&world).await, []);
-    assert_eq!(world.read().await.nodes_behind(9, NodeId(samples::id())).await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -87,19 +86,6 @@ async fn a_change_that_commits_late_is_in_no_head_before_and_never_stepped_over(
     late.run("COMMIT").await;
     assert_eq!(next.await.unwrap(), before.seq + 2);
     assert_eq!(member.renew(0).await.unwrap().unwrap().seq, before.seq + 2);
-}
-
-#[tokio::test]
-async fn those_behind_a_change_are_counted_but_for_the_one_who_asks() {
-    let Some(world) = world().await else { return };
-    let (first_id, mut first) = node(&world, "first");
-    let (_, mut second) = node(&world, "second");
-    first.join(7).await.unwrap();
-    second.join(8).await.unwrap();
-    let somebody = NodeId(samples::id());
-    let behind = async |seq, beside| world.read().await.nodes_behind(seq, beside).await.unwrap();
-    assert_eq!((behind(7, somebody).await, behind(8, somebody).await, behind(9, somebody).await), (0, 1, 2));
-    assert_eq!((behind(8, first_id).await, behind(9, first_id).await), (0, 1));
 }
 
 #[tokio::test]

@@ -164,7 +164,7 @@ both_databases! {
         assert_eq!((&*shown.display_prefix, &*shown.last4), ("acme_zyxwvuts", "9876"));
         drop(reader);
 
-        let mut rows = world.read().await.verification_of(key.id).await.unwrap();
+        let mut rows = world.read().await.verifications_of(&[key.id]).await.unwrap();
         rows.sort_by_key(|row| row.version);
         assert_eq!(rows.len(), 2);
         assert_eq!((&rows[0].digest, rows[0].pepper_id, &rows[0].slow_hash), (&first.digest, 1, &None));
@@ -219,9 +219,12 @@ both_databases! {
         all.dedup_by_key(|row| row.key);
         assert_eq!(all.len(), 1_051);
         let mut reader = world.read().await;
-        for row in all {
-            assert_eq!(reader.verification_of(row.key).await.unwrap(), [row]);
-        }
+        let ids: Vec<KeyId> = all.iter().map(|row| row.key).collect();
+        let mut some = reader.verifications_of(&ids[20..1_020]).await.unwrap();
+        some.sort_by_key(|row| row.key);
+        assert_eq!(some, all[20..1_020]);
+        assert_eq!(reader.verifications_of(&[ids[7], ids[7]]).await.unwrap(), [all[7].clone()]);
+        assert!(reader.verifications_of(&[]).await.unwrap().is_empty());
     }
 
     async fn a_deleted_key_leaves_a_tombstone_for_each_secret_and_no_more(database: Database) {
@@ -258,16 +261,17 @@ both_databases! {
         let mut reader = world.read().await;
         assert_eq!(reader.find_key_anywhere(key.id).await.unwrap(), None);
         assert!(reader.list_secrets(key.id).await.unwrap().is_empty());
-        assert!(reader.verification_of(key.id).await.unwrap().is_empty());
+        assert!(reader.verifications_of(&[key.id]).await.unwrap().is_empty());
         for secret in [&first, &second, &slow] {
             assert!(reader.is_digest_known(&known(secret)).await.unwrap(), "a text that was deleted stays known");
         }
-        let mut buried = reader.tombstones_of(key.id).await.unwrap();
+        let buried = reader.tombstones_of(&[other.id, key.id]).await.unwrap();
+        assert!(buried.iter().all(|(whose, _)| *whose == key.id));
+        let mut buried: Vec<_> = buried.into_iter().map(|(_, digest)| digest).collect();
         let mut digests: Vec<_> = [first, second, slow].map(|s| s.digest).into();
         buried.sort_unstable();
         digests.sort_unstable();
         assert_eq!(buried, digests);
-        assert!(reader.tombstones_of(other.id).await.unwrap().is_empty());
         assert!(reader.find_key_anywhere(other.id).await.unwrap().is_some());
         drop(reader);
 

@@ -1,0 +1,5 @@
+-- The latest moment that is known to have been, of those that no event bears.
+CREATE TABLE latest_time (
+    id BIGINT NOT NULL PRIMARY KEY CHECK (id = 1),
+    at BIGINT NOT NULL
+);
