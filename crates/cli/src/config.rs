@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 use ipnet::IpNet;
+use jiff::SignedDuration;
 
 /// A setting. Its variable is `KEYRACK_` and the key in upper case, with `__` for each dot.
 struct Setting {
@@ -30,6 +32,8 @@ macro_rules! settings {
 const SETTINGS: &[Setting] = settings! {
     "listen" "listen" "KEYRACK_LISTEN" "ADDRESS" Some("127.0.0.1:8000"), false,
         "Address to serve on; port 0 picks a free one";
+    "drain" "drain" "KEYRACK_DRAIN" "DURATION" Some("3s"), false,
+        "How long to answer on after SIGTERM while /health/ready says no, so that a balancer sends nobody any more";
     "database" "database" "KEYRACK_DATABASE" "URL" Some("sqlite:keyrack.db"), false,
         "Database: sqlite:FILE or postgres://...";
     "keyfile" "keyfile" "KEYRACK_KEYFILE" "FILE" None, false,
@@ -185,6 +189,13 @@ impl Settings {
     pub(crate) fn address(&self, key: &'static str) -> anyhow::Result<Option<SocketAddr>> {
         let read = self.get(key).map(str::parse).transpose();
         read.with_context(|| format!("{key} must be an address and a port, such as 127.0.0.1:8000"))
+    }
+
+    /// A span of time.
+    pub(crate) fn duration(&self, key: &'static str) -> anyhow::Result<Duration> {
+        let read = self.get(key).unwrap_or_default().parse::<SignedDuration>();
+        let read = read.ok().and_then(|duration| Duration::try_from(duration).ok());
+        read.with_context(|| format!("{key} must be a span of time, such as 3s or 1m"))
     }
 
     /// A list of networks.

@@ -8,7 +8,7 @@ use keyrack_engine::{Context, Engine, GuardText, NewGroup, NewInstance, NewKey, 
 use tokio::task::JoinHandle;
 
 use crate::config::Settings;
-use crate::serve::{Server, announce, stop_signal};
+use crate::serve::{Server, Signals, announce};
 use crate::{demo_upstream, exit, logging};
 
 /// Serves the demo until Ctrl-C; nothing of it is left behind.
@@ -22,12 +22,15 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         .with("database", &format!("sqlite:{}", at("demo.db")))
         .with("keyfile", &at("demo.keyfile"))
         .with("egress.allow", "127.0.0.1/32");
-    let mut stop = std::pin::pin!(stop_signal()?);
+    let mut signals = Signals::new()?;
     let (server, upstream, seeded) = tokio::select! {
         prepared = prepare(&settings) => prepared?,
-        () = &mut stop => return Ok(ExitCode::from(exit::DONE)),
+        _ = signals.next() => return Ok(ExitCode::from(exit::DONE)),
     };
     announce(&seeded.tell(&format!("http://{}", server.address)));
+    let stop = async {
+        signals.next().await;
+    };
     server.run(stop).await;
     upstream.abort();
     announce("\nThe demo is over; nothing of it is left.");

@@ -56,6 +56,7 @@ pub(crate) async fn run(doctor: &Doctor, json: bool, settings: &Settings) -> any
 fn look_at_settings(settings: &Settings) -> anyhow::Result<String> {
     let listen = settings.address("listen")?;
     settings.address("metrics.listen")?;
+    settings.duration("drain")?;
     settings.networks("trusted_proxies")?;
     settings.networks("egress.allow")?;
     logging::filter(settings)?;

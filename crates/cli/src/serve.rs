@@ -9,7 +9,7 @@ use keyrack_engine::{Engine, EngineRole, Seat};
 use keyrack_server::{App, Front, ServerSettings};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{self, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::Settings;
@@ -19,15 +19,27 @@ use crate::{connect, exit, logging};
 pub(crate) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     logging::start(settings)?;
     keep_out_of_core_dumps();
-    let mut stop = std::pin::pin!(stop_signal()?);
+    let drain = settings.duration("drain")?;
+    let mut signals = Signals::new()?;
     let server = tokio::select! {
         server = Server::start(settings) => server?,
-        () = &mut stop => return Ok(ExitCode::from(exit::DONE)),
+        _ = signals.next() => return Ok(ExitCode::from(exit::DONE)),
     };
     announce(&format!("keyrack listens on http://{}", server.address));
     if !server.engine.is_initialized().await? {
         announce("there is no organization yet; make one with: keyrack init --organization SLUG --owner-email E");
     }
+    let app = server.app.clone();
+    let stop = async {
+        if signals.next().await == Signal::Terminate && !drain.is_zero() {
+            tracing::info!(?drain, "about to stop: not ready any more, but still answering");
+            app.leave();
+            tokio::select! {
+                () = tokio::time::sleep(drain) => {}
+                _ = signals.next() => {}
+            }
+        }
+    };
     server.run(stop).await;
     Ok(ExitCode::from(exit::DONE))
 }
@@ -48,15 +60,35 @@ pub(crate) fn announce(line: &str) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-/// Resolves on Ctrl-C or SIGTERM. From now on neither of them ends the process by itself.
-pub(crate) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    Ok(async move {
+/// A word to end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// Ctrl-C: somebody sits there and waits.
+    Interrupt,
+    /// SIGTERM: a service manager wants it gone, and others may still be sending requests.
+    Terminate,
+}
+
+/// Hears Ctrl-C and SIGTERM. From now on neither of them ends the process by itself.
+pub(crate) struct Signals {
+    interrupt: unix::Signal,
+    terminate: unix::Signal,
+}
+
+impl Signals {
+    /// Begins to listen.
+    pub(crate) fn new() -> std::io::Result<Self> {
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(Self { interrupt, terminate })
+    }
+
+    /// The next one.
+    pub(crate) async fn next(&mut self) -> Signal {
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            _ = self.interrupt.recv() => Signal::Interrupt,
+            _ = self.terminate.recv() => Signal::Terminate,
         }
-    })
+    }
 }
 
 /// By which people know a node.

@@ -1,6 +1,7 @@
 //! What every handler can reach.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use keyrack_engine::Engine;
 
@@ -21,6 +22,7 @@ pub struct Inner {
     /// Connections to what is behind doors.
     pub upstreams: Upstreams,
     ids: RequestIds,
+    is_leaving: AtomicBool,
 }
 
 impl App {
@@ -29,7 +31,17 @@ impl App {
         let upstreams = Upstreams::new(&settings);
         // Without randomness the server still serves; ids of two runs could then meet.
         let ids = RequestIds::starting_at(engine.random_bits().unwrap_or_default());
-        Self(Arc::new(Inner { engine, settings, upstreams, ids }))
+        Self(Arc::new(Inner { engine, settings, upstreams, ids, is_leaving: AtomicBool::new(false) }))
+    }
+
+    /// From now on it says that it is not ready, and asks whoever comes to go elsewhere the next time: it is about to stop.
+    pub fn leave(&self) {
+        self.is_leaving.store(true, Ordering::Release);
+    }
+
+    /// Whether it is about to stop.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Ordering::Acquire)
     }
 
     /// A fresh id for a request.

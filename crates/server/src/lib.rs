@@ -2,6 +2,7 @@
 
 mod api;
 mod app;
+mod arriving;
 mod caller;
 mod convert;
 pub mod doors;

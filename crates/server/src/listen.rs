@@ -5,28 +5,25 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
 use axum::response::IntoResponse as _;
-use bytes::Bytes;
+use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, Version};
-use http_body::{Body as _, Frame};
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore};
-use tokio::time::{Sleep, sleep};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::sleep;
 use tower::ServiceExt as _;
 
 use crate::app::App;
+use crate::arriving::Arriving;
 use crate::caller::Peer;
 use crate::doors::gateway;
 use crate::error::{self, ApiError};
@@ -36,10 +33,8 @@ pub type Body = axum::body::Body;
 
 /// How long the head of a request may take.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
-/// How long a body may be silent between two parts of it.
-const BODY_PART_WITHIN: Duration = Duration::from_secs(20);
-/// How long a body that nobody wants is read on.
-const LINGER: Duration = Duration::from_secs(10);
+/// How long those who have just come have to say what they want, once the server is to stop.
+const SAY_WITHIN: Duration = Duration::from_millis(50);
 /// How long requests in flight may take once the server is to stop.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// The most connections at once; more wait to be accepted.
@@ -60,8 +55,17 @@ impl Front {
         Self { app, router }
     }
 
-    /// Answers one request.
+    /// Answers one request. Once the server is about to stop, it asks the client to come back on another connection.
     pub async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        let has_connection_header = request.version() <= Version::HTTP_11;
+        let mut response = self.answer_as_ever(request).await;
+        if has_connection_header && self.app.is_leaving() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    async fn answer_as_ever(&self, request: Request<Body>) -> Response<Body> {
         if let Err(refusal) = check(&request) {
             let mut response = ().into_response();
             let wants_problem = error::wants_problem(request.headers());
@@ -100,38 +104,74 @@ fn is_reserved(path: &str) -> bool {
 
 /// Serves until `stop`, then lets requests in flight finish.
 pub async fn serve(listener: TcpListener, front: Front, stop: impl Future<Output = ()>) {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(MAX_HEAD);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Duration::from_secs(20))
-        .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
-        .max_concurrent_streams(256);
-    let builder = Arc::new(builder);
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let graceful = GracefulShutdown::new();
+    let connections = Connections::new(front);
     tokio::pin!(stop);
     loop {
-        let accepted = tokio::select! {
+        tokio::select! {
             () = &mut stop => break,
-            accepted = accept(&listener, &slots) => accepted,
-        };
-        let Some((stream, peer, slot)) = accepted else { continue };
-        let front = front.clone();
+            accepted = connections.accept(&listener) => {
+                if let Some((stream, peer, slot)) = accepted {
+                    connections.take(stream, peer, slot);
+                }
+            }
+        }
+    }
+    connections.close(listener).await;
+}
+
+/// The connections that are open.
+struct Connections {
+    front: Front,
+    builder: Arc<Builder<TokioExecutor>>,
+    slots: Arc<Semaphore>,
+    graceful: GracefulShutdown,
+}
+
+impl Connections {
+    fn new(front: Front) -> Self {
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(MAX_HEAD);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(Duration::from_secs(20))
+            .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
+            .max_concurrent_streams(256);
+        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        Self { front, builder: Arc::new(builder), slots, graceful: GracefulShutdown::new() }
+    }
+
+    /// Waits for somebody to come, once there is room for them.
+    async fn accept(&self, listener: &TcpListener) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+        let slot = self.slots.clone().acquire_owned().await.ok()?;
+        match listener.accept().await {
+            Ok((stream, peer)) => Some((stream, peer, slot)),
+            Err(error) => {
+                // Out of file descriptors, most likely: wait for some to come free instead of spinning.
+                tracing::warn!(%error, "a connection could not be accepted");
+                sleep(Duration::from_millis(50)).await;
+                None
+            }
+        }
+    }
+
+    /// Answers what comes over a connection.
+    fn take(&self, stream: TcpStream, peer: SocketAddr, slot: OwnedSemaphorePermit) {
+        let _ = stream.set_nodelay(true);
+        let front = self.front.clone();
         let begun = Arc::new(Notify::new());
         let begins = begun.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             begins.notify_one();
             let front = front.clone();
             async move {
-                let mut request = request.map(|body| Body::new(Arriving { body: Some(body), silence: None }));
+                let mut request = request.map(|body| Body::new(Arriving::new(body)));
                 request.extensions_mut().insert(Peer(Some(peer.ip())));
                 Ok::<_, Infallible>(front.answer(request).await)
             }
         });
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
+        let connection = self.builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = self.graceful.watch(connection);
         tokio::spawn(async move {
             tokio::pin!(connection);
             tokio::select! {
@@ -144,57 +184,22 @@ pub async fn serve(listener: TcpListener, front: Front, stop: impl Future<Output
             drop(slot);
         });
     }
-    drop(listener);
-    if tokio::time::timeout(DRAIN_WITHIN, graceful.shutdown()).await.is_err() {
-        tracing::warn!("some requests were not finished in time");
-    }
-}
 
-/// The body of a request. It fails when nothing more of it arrives, so that who sends half of one does not keep us waiting.
-/// When it is dropped before its end, the rest is read and thrown away: a client that is still sending when the connection
-/// closes never reads why it was refused.
-struct Arriving {
-    /// `None` once all of it is here.
-    body: Option<Incoming>,
-    silence: Option<Pin<Box<Sleep>>>,
-}
-
-impl Drop for Arriving {
-    fn drop(&mut self) {
-        if let Some(mut rest) = self.body.take().filter(|body| !body.is_end_stream()) {
-            tokio::spawn(tokio::time::timeout(LINGER, async move { while let Some(Ok(_)) = rest.frame().await {} }));
-        }
-    }
-}
-
-impl http_body::Body for Arriving {
-    type Data = Bytes;
-    type Error = axum::BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
-            self.silence = None;
-            if !matches!(frame, Some(Ok(_))) {
-                self.body = None;
+    /// Takes those who have come already, nobody else, and lets all of them finish.
+    async fn close(self, listener: TcpListener) {
+        if let Ok(listener) = listener.into_std() {
+            // The kernel has let them in; with the listener it would throw them out unheard.
+            while let Ok((stream, peer)) = listener.accept() {
+                let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+                if let (Ok(stream), Ok(slot)) = (stream, self.slots.clone().try_acquire_owned()) {
+                    self.take(stream, peer, slot);
+                }
             }
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(BODY_PART_WITHIN)));
-        ready!(silence.as_mut().poll(context));
-        self.body = None;
-        Poll::Ready(Some(Err("the body goes on too slowly".into())))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Incoming::is_end_stream)
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.as_ref().map_or_else(|| http_body::SizeHint::with_exact(0), Incoming::size_hint)
+        sleep(SAY_WITHIN).await;
+        if tokio::time::timeout(DRAIN_WITHIN, self.graceful.shutdown()).await.is_err() {
+            tracing::warn!("some requests were not finished in time");
+        }
     }
 }
 
@@ -208,23 +213,5 @@ pub async fn serve_text(
     let router = Router::new().route(path, axum::routing::get(async move || text()));
     if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
         tracing::error!(%error, path, "cannot serve");
-    }
-}
-
-type Accepted = (tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
-
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<Accepted> {
-    let slot = slots.clone().acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, peer)) => {
-            let _ = stream.set_nodelay(true);
-            Some((stream, peer, slot))
-        }
-        Err(error) => {
-            // Out of file descriptors, most likely: wait for some to come free instead of spinning.
-            tracing::warn!(%error, "a connection could not be accepted");
-            sleep(Duration::from_millis(50)).await;
-            None
-        }
     }
 }

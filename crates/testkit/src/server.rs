@@ -109,13 +109,13 @@ impl Keyrack {
         Self::setup(binary, database).start()
     }
 
-    /// The same, with more to say about how.
+    /// The same, with more to say about how. It ends at once on SIGTERM, if nothing else is said.
     pub fn setup(binary: impl AsRef<Path>, database: Database) -> Setup {
         Setup {
             binary: binary.as_ref().to_owned(),
             database: Err(database),
             arguments: Vec::new(),
-            environment: Vec::new(),
+            environment: vec![("KEYRACK_DRAIN".into(), "0s".into())],
         }
     }
 

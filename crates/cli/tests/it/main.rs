@@ -11,4 +11,5 @@ mod leaks;
 mod nodes;
 mod openapi;
 mod outages;
+mod rolling;
 mod support;

@@ -24,10 +24,10 @@ pub(super) async fn live() -> Json<Health> {
 
 /// Can it decide
 ///
-/// 503 while it may not, for instance without a lease.
+/// 503 while it may not, for instance without a lease, and once it is about to stop.
 #[utoipa::path(get, path = "/health/ready", tag = "health", operation_id = "ready", responses((status = 200, body = Health)))]
 pub(super) async fn ready(State(app): State<App>) -> Result<Json<Health>, ApiError> {
-    if app.engine.is_serving() {
+    if app.engine.is_serving() && !app.is_leaving() {
         return Ok(Json(Health { status: "ok" }));
     }
     Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "not ready to decide"))

@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use super::alone;
 
 /// Each setting with its flag, its variable, and values for it, which differ in what stands for `#`.
-const SETTINGS: [(&str, &str, &str, &str); 11] = [
+const SETTINGS: [(&str, &str, &str, &str); 12] = [
     ("listen", "--listen", "KEYRACK_LISTEN", "127.0.0.1:#"),
     ("database", "--database", "KEYRACK_DATABASE", "sqlite:#.db"),
+    ("drain", "--drain", "KEYRACK_DRAIN", "#s"),
     ("keyfile", "--keyfile", "KEYRACK_KEYFILE", "#.keyfile"),
     ("trusted_proxies", "--trusted-proxies", "KEYRACK_TRUSTED_PROXIES", "10.0.0.#"),
     ("egress.allow", "--egress-allow", "KEYRACK_EGRESS__ALLOW", "10.0.0.#"),
@@ -128,6 +129,7 @@ fn a_value_that_cannot_be_used_is_refused_before_anything_is_made() {
         ("--listen", "8000", "listen"),
         ("--listen", "localhost:8000", "listen"),
         ("--listen", "127.0.0.1:99999", "listen"),
+        ("--drain", "soon", "drain"),
         ("--metrics-listen", "x", "metrics.listen"),
         ("--trusted-proxies", "localhost", "trusted_proxies"),
         ("--egress-allow", "10.0.0.0/8,10.0.0.1/8", "egress.allow"),
