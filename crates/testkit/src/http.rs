@@ -1,4 +1,5 @@
-//! Plain HTTP/1.1 as a caller of the product speaks it, with answers that explain themselves when they are not as wanted.
+//! Plain HTTP/1.1 as a caller of the product speaks it, with answers that explain themselves when they are not as wanted, and
+//! that the committed `OpenAPI` document has to allow.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -12,6 +13,8 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::contract;
 
 /// How long an answer may take before the test fails.
 const DEADLINE: Duration = Duration::from_mins(1);
@@ -127,6 +130,7 @@ impl Request {
     pub async fn try_send(self) -> Result<Answer, String> {
         let Self { request, client } = self;
         let asked = format!("{} {}", request.method(), request.uri());
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let exchange = async {
             let (parts, body) = client.request(request).await.map_err(|error| explain(&error))?.into_parts();
             let body = body.collect().await.map_err(|error| explain(&error))?.to_bytes();
@@ -136,7 +140,9 @@ impl Request {
             .await
             .map_err(|_| format!("{asked}: no answer in {DEADLINE:?}"))?
             .map_err(|error| format!("{asked}: {error}"))?;
-        Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body, asked })
+        let answer = Answer { status: parts.status.as_u16(), headers: parts.headers, body, asked };
+        contract::check(&method, &path, &answer);
+        Ok(answer)
     }
 }
 

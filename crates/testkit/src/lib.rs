@@ -11,6 +11,7 @@
     reason = "test code: a panic is its way to fail, and its random names need no injected randomness"
 )]
 
+mod contract;
 pub mod database;
 pub mod http;
 pub mod link;
