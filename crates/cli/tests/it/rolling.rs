@@ -34,12 +34,9 @@ impl Balancer {
         let (mut known, mut ready) = (Vec::new(), Vec::new());
         let asked = self.known.lock().unwrap().clone();
         for node in &asked {
-            match node.get("/health/ready").try_send().await {
-                Ok(answer) => {
-                    known.push(node.clone());
-                    ready.extend((answer.status == 200).then(|| node.clone()));
-                }
-                Err(_) => {}
+            if let Ok(answer) = node.get("/health/ready").try_send().await {
+                known.push(node.clone());
+                ready.extend((answer.status == 200).then(|| node.clone()));
             }
         }
         let mut all = self.known.lock().unwrap();
