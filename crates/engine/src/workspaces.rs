@@ -90,13 +90,11 @@ impl Engine {
         if keys.len() > usize::try_from(MAX_TAKEN_ALONG).unwrap_or(usize::MAX) {
             return Err(Error::conflict("too_many_keys", "there are too many keys; delete some of them first"));
         }
-        for key in &keys {
-            writer.delete_key(ctx.organization, key.id, self.now()).await?;
-        }
         let mut events = Vec::new();
         for batch in keys.chunks(1000) {
             let names: Vec<_> = batch.iter().map(|k| serde_json::json!({ "id": k.id, "name": k.name })).collect();
             let ids: Vec<_> = batch.iter().map(|k| k.id).collect();
+            writer.delete_keys(ctx.organization, &ids, self.now()).await?;
             let data = serde_json::json!({ "keys": names, "key_ids": ids });
             events.push(self.event(ctx, "key.deleted_along", Subject { data, ..subject.clone() })?);
         }

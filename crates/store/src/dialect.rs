@@ -1,4 +1,22 @@
-//! Statements that only one of the databases knows.
+//! Statements that only one of the databases knows, or that each knows in other words.
+
+use crate::driver::Tx;
+
+/// A statement in the words of each.
+pub(crate) struct Both {
+    pub(crate) sqlite: &'static str,
+    pub(crate) postgres: &'static str,
+}
+
+impl Both {
+    /// In the words of the database of a transaction.
+    pub(crate) fn of(&self, tx: &Tx) -> &'static str {
+        match tx {
+            Tx::Sqlite(_) => self.sqlite,
+            Tx::Postgres(_) => self.postgres,
+        }
+    }
+}
 
 /// Begins a write on SQLite: takes the write lock at once, so that two writers wait instead of failing half-way.
 pub(crate) const SQLITE_BEGIN_WRITE: &str = "BEGIN IMMEDIATE";

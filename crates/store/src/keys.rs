@@ -195,27 +195,15 @@ statements! {
         AND k.switch <> 'revoked' AND (k.expires_at IS NULL OR k.expires_at > $3) ORDER BY k.id LIMIT $4");
     LIST_OF_GROUP = concat!(select_key!(), "WHERE k.organization_id = $1 AND k.group_id = $2 ORDER BY k.id LIMIT $3");
     LIST_OF_WORKSPACE = concat!(select_key!(), "WHERE k.organization_id = $1 AND k.workspace_id = $2 ORDER BY k.id LIMIT $3");
-    INSERT = "INSERT INTO api_key (id, organization_id, group_id, workspace_id, name, name_folded, description, \
-        environment, scopes, switch, expires_at, ip_allowlist, metadata, imported, created_at, created_by, updated_at) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
     UPDATE = "UPDATE api_key SET name = $3, name_folded = $4, description = $5, scopes = $6, switch = $7, \
         expires_at = $8, ip_allowlist = $9, metadata = $10, updated_at = $11, revoked_at = $12, revoke_reason = $13 \
         WHERE organization_id = $1 AND id = $2";
-    DELETE = "DELETE FROM api_key WHERE organization_id = $1 AND id = $2";
-    DELETE_SECRETS = "DELETE FROM key_secret WHERE key_id = $1";
-    BURY = "INSERT INTO tombstone (digest, pepper_id, key_id, organization_id, name, deleted_at) \
-        SELECT s.digest, s.pepper_id, k.id, k.organization_id, k.name, $2 \
-        FROM key_secret s JOIN api_key k ON k.id = s.key_id WHERE k.id = $1";
     INSERT_SECRET = "INSERT INTO key_secret (key_id, version, pepper_id, digest, slow_hash, display_prefix, last4, \
         created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     END_SECRET = "UPDATE key_secret SET expires_at = $3 WHERE key_id = $1 AND version = $2";
     LIST_SECRETS = "SELECT s.version, s.display_prefix, s.last4, s.created_at, s.expires_at, u.last_used_at \
         FROM key_secret s LEFT JOIN key_use u ON u.key_id = s.key_id AND u.version = s.version \
         WHERE s.key_id = $1 ORDER BY s.version";
-    DELETE_USES = "DELETE FROM key_use WHERE key_id = $1";
-    // Digests that begin alike are taken for equal: a slow one is known by its first 8 bytes only.
-    KNOWN = "SELECT COUNT(*) AS value FROM key_secret WHERE digest >= $1 AND digest <= $2";
-    BURIED = "SELECT COUNT(*) AS value FROM tombstone WHERE digest >= $1 AND digest <= $2";
     NOTE_USE = concat!("INSERT INTO key_use (key_id, version, last_used_at) VALUES ($1, $2, $3) ", keep_latest!());
     NOTE_USES = concat!("INSERT INTO key_use (key_id, version, last_used_at) VALUES \
         ($1, $2, $3), ($4, $5, $6), ($7, $8, $9), ($10, $11, $12), ($13, $14, $15), ($16, $17, $18), \
@@ -273,7 +261,7 @@ pub fn parse_allowlist(text: Option<&str>) -> Result<IpAllowlist> {
 }
 
 /// A name as it is searched: without the case of any letter, which the databases fold each in its own way.
-fn folded(name: &str) -> String {
+pub(crate) fn folded(name: &str) -> String {
     name.to_lowercase()
 }
 
@@ -355,43 +343,9 @@ impl Reader {
     pub async fn list_secrets(&mut self, key: KeyId) -> Result<Vec<KeySecret>> {
         self.tx.fetch_all(LIST_SECRETS, args![key]).await
     }
-
-    /// Whether the text of this digest is, or ever was, a key anywhere in the instance.
-    pub async fn is_digest_known(&mut self, digest: &[u8; 32]) -> Result<bool> {
-        let (from, mut to) = (&digest[..8], digest[..8].to_vec());
-        to.extend([0xff; 24]);
-        let known: Option<i64> = self.tx.value(KNOWN, args![from, to.as_slice()]).await?;
-        let buried: Option<i64> = self.tx.value(BURIED, args![from, to.as_slice()]).await?;
-        Ok(known.unwrap_or(0) + buried.unwrap_or(0) > 0)
-    }
 }
 
 impl Writer {
-    /// Adds a key with its first secret.
-    pub async fn insert_key(&mut self, k: &ApiKey, secret: &NewSecret) -> Result<()> {
-        let args = args![
-            k.id,
-            k.organization,
-            k.group,
-            k.workspace,
-            &k.name,
-            folded(&k.name),
-            &k.description,
-            k.environment.as_str(),
-            scopes_text(&k.scopes),
-            k.switch.as_str(),
-            k.expires_at,
-            k.ip_allowlist.to_strings().map(|n| n.join(" ")),
-            k.metadata.as_ref().map(ToString::to_string),
-            k.imported,
-            k.created_at,
-            k.created_by,
-            k.updated_at,
-        ];
-        self.tx.execute_one(INSERT, args).await?;
-        self.insert_secret(k.id, secret).await
-    }
-
     /// Writes everything of a key that may change.
     pub async fn update_key(&mut self, k: &ApiKey) -> Result<()> {
         let args = args![
@@ -410,14 +364,6 @@ impl Writer {
             k.revoke_reason.as_deref(),
         ];
         self.tx.execute_one(UPDATE, args).await
-    }
-
-    /// Removes a key and leaves its tombstones.
-    pub async fn delete_key(&mut self, organization: OrganizationId, id: KeyId, now: Timestamp) -> Result<()> {
-        self.tx.execute(BURY, args![id, now]).await?;
-        self.tx.execute(DELETE_SECRETS, args![id]).await?;
-        self.tx.execute(DELETE_USES, args![id]).await?;
-        self.tx.execute_one(DELETE, args![organization, id]).await
     }
 
     /// Adds a secret to a key.

@@ -4,6 +4,7 @@
 //! trees. A [`Reader`] sees one consistent snapshot; a [`Writer`] is a transaction whose only way to commit takes the
 //! events that tell what it changed, so no change goes unlogged.
 
+mod batches;
 mod claim;
 mod dialect;
 mod driver;

@@ -190,7 +190,9 @@ impl Store {
     pub async fn prepare_all(&self) -> Result<()> {
         use sqlx::{Executor as _, SqlSafeStr as _};
         let Reader { mut tx } = self.read().await?;
-        for sql in crate::all_statements() {
+        let both = crate::batches::STATEMENTS.iter().chain(crate::verification::BOTH).map(|both| both.of(&tx));
+        let all: Vec<&str> = crate::all_statements().chain(both).collect();
+        for sql in all {
             match &mut tx {
                 Tx::Sqlite(tx) => (&mut **tx).prepare(sql.into_sql_str()).await.map(|_| ())?,
                 Tx::Postgres(tx) => (&mut **tx).prepare(sql.into_sql_str()).await.map(|_| ())?,

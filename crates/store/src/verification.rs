@@ -10,8 +10,9 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use uuid::Uuid;
 
+use crate::dialect::{self, Both};
 use crate::driver::{FromRow, Row, Tx, args};
-use crate::{Reader, Result, StoreError, dialect, statements};
+use crate::{Reader, Result, StoreError, statements};
 
 /// A secret with all of its key that a decision needs. Lists are left as text, since most keys share theirs with others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,13 +70,16 @@ statements! {
 }
 
 /// Of some keys: their ids come as one JSON text, of which each database makes a list in its own way.
-const SQLITE_OF_KEYS: &str = secrets!("WHERE k.id IN (SELECT unhex(value) FROM json_each($1)) ORDER BY k.id");
-const POSTGRES_OF_KEYS: &str =
-    secrets!("WHERE k.id IN (SELECT value::uuid FROM json_array_elements_text($1::json)) ORDER BY k.id");
-const SQLITE_TOMBSTONES_OF_KEYS: &str =
-    "SELECT key_id, digest FROM tombstone WHERE key_id IN (SELECT unhex(value) FROM json_each($1))";
-const POSTGRES_TOMBSTONES_OF_KEYS: &str = "SELECT key_id, digest FROM tombstone \
-    WHERE key_id IN (SELECT value::uuid FROM json_array_elements_text($1::json))";
+const OF_KEYS: Both = Both {
+    sqlite: secrets!("WHERE k.id IN (SELECT unhex(value) FROM json_each($1)) ORDER BY k.id"),
+    postgres: secrets!("WHERE k.id IN (SELECT value::uuid FROM json_array_elements_text($1::json)) ORDER BY k.id"),
+};
+const TOMBSTONES_OF_KEYS: Both = Both {
+    sqlite: "SELECT key_id, digest FROM tombstone WHERE key_id IN (SELECT unhex(value) FROM json_each($1))",
+    postgres: "SELECT key_id, digest FROM tombstone \
+        WHERE key_id IN (SELECT value::uuid FROM json_array_elements_text($1::json))",
+};
+pub(crate) const BOTH: &[Both] = &[OF_KEYS, TOMBSTONES_OF_KEYS];
 
 /// The columns of a secret as they are stored, in the order of the statements.
 #[derive(Deserialize)]
@@ -207,19 +211,13 @@ impl Reader {
 
     /// The secrets of these keys, those of one key together.
     pub async fn verifications_of(&mut self, keys: &[KeyId]) -> Result<Vec<VerificationRow>> {
-        let sql = match self.tx {
-            Tx::Sqlite(_) => SQLITE_OF_KEYS,
-            Tx::Postgres(_) => POSTGRES_OF_KEYS,
-        };
+        let sql = OF_KEYS.of(&self.tx);
         self.tx.fetch_all(sql, args![as_json(keys)]).await
     }
 
     /// The digests that those of these keys had which are deleted, each with its key.
     pub async fn tombstones_of(&mut self, keys: &[KeyId]) -> Result<Vec<(KeyId, Vec<u8>)>> {
-        let sql = match self.tx {
-            Tx::Sqlite(_) => SQLITE_TOMBSTONES_OF_KEYS,
-            Tx::Postgres(_) => POSTGRES_TOMBSTONES_OF_KEYS,
-        };
+        let sql = TOMBSTONES_OF_KEYS.of(&self.tx);
         let tombstones = self.tx.fetch_all::<Tombstone>(sql, args![as_json(keys)]).await?;
         Ok(tombstones.into_iter().map(|Tombstone(key, digest)| (key, digest)).collect())
     }

@@ -51,15 +51,16 @@ impl Engine {
             prepared.push(one);
         }
         let (mut writer, authority) = self.begin(ctx).await?;
-        for (at, one) in prepared.iter().enumerate() {
+        for one in &prepared {
             authority_of(&one.key, one.in_access_group).within(&authority).map_err(too_strong)?;
-            for digest in &one.digests {
-                if writer.is_digest_known(digest).await? {
-                    return Err(Error::conflict("key_known", format!("keys[{at}] is known already, or once was")));
-                }
-            }
-            writer.insert_key(&one.key, &one.secret).await?;
         }
+        let digests: Vec<_> = prepared.iter().flat_map(|one| one.digests.iter().copied()).collect();
+        if let Some(known) = writer.known_digests(&digests).await?.into_iter().min() {
+            let at = known / self.peppers.len();
+            return Err(Error::conflict("key_known", format!("keys[{at}] is known already, or once was")));
+        }
+        let rows: Vec<_> = prepared.iter().map(|one| (&one.key, &one.secret)).collect();
+        writer.insert_keys(&rows).await?;
         let ids: Vec<_> = prepared.iter().map(|one| one.key.id).collect();
         let data = serde_json::json!({ "key_ids": ids, "count": count });
         let first = &prepared[0].key;
