@@ -19,7 +19,7 @@ use std::time::Duration;
 /// How long a server may take to start or stop before the test fails. Generous: a loaded machine is no failure.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// Takes orders, `start PORT` and `stop`, answers each with `done` or `failed`, and cleans up when there are no more.
+/// Takes orders, `start PORT`, `stop` and `crash`, answers each with `done` or `failed`, and cleans up when there are no more.
 const SUPERVISOR: &str = r#"
 trap '' HUP INT TERM
 programs=$1 directory=$2
@@ -27,6 +27,7 @@ while read -r order port; do
   case $order in
     start) "$programs/pg_ctl" start -w -t 100 -D "$directory/data" -l "$directory/log" -o "-p $port" ;;
     stop) "$programs/pg_ctl" stop -w -t 100 -m fast -D "$directory/data" ;;
+    crash) "$programs/pg_ctl" stop -w -t 100 -m immediate -D "$directory/data" ;;
     *) false ;;
   esac </dev/null >>"$directory/orders" 2>&1 && echo done || echo failed
 done
@@ -189,7 +190,13 @@ impl PrivateCluster {
         self.order("stop").unwrap_or_else(|reason| panic!("{reason}"));
     }
 
-    /// Starts the server again after [`PrivateCluster::stop`], with the same data at the same URL.
+    /// Ends the server without letting it put anything in order. What it has acknowledged stays where `synchronous_commit` is
+    /// on, which it is not unless a test sees to it.
+    pub fn crash(&mut self) {
+        self.order("crash").unwrap_or_else(|reason| panic!("{reason}"));
+    }
+
+    /// Starts the server again after [`PrivateCluster::stop`] or [`PrivateCluster::crash`], with the same data at the same URL.
     pub fn start_again(&mut self) {
         self.order(&format!("start {}", self.port)).unwrap_or_else(|reason| panic!("{reason}"));
     }

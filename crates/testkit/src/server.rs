@@ -1,7 +1,7 @@
 //! A running `keyrack serve`, set up as a user would set it up: by the program's own commands, in a directory of its own.
 
 use std::ffi::{OsStr, OsString};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
@@ -14,12 +14,16 @@ use crate::process::{Program, Running};
 /// What `keyrack serve` prints before its URL once it takes connections.
 const LISTENS: &str = "keyrack listens on ";
 
+/// Where one listens that is told no port: a free one, which the line above names.
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
 /// How a `keyrack` is to be started.
 #[derive(Debug)]
 #[must_use]
 pub struct Setup {
     binary: PathBuf,
     database: Result<String, Database>,
+    listen: SocketAddr,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
 }
@@ -28,6 +32,12 @@ impl Setup {
     /// Uses the database of this URL instead of a new one of the kind given.
     pub fn database_url(mut self, url: impl Into<String>) -> Self {
         self.database = Ok(url.into());
+        self
+    }
+
+    /// Serves at one address, the same after each start, so that a test can call before anybody listens there.
+    pub fn at_one_address(mut self) -> Self {
+        self.listen = free_address();
         self
     }
 
@@ -58,6 +68,7 @@ impl Setup {
         });
         let mut keyrack = Keyrack {
             binary: self.binary,
+            listen: self.listen,
             arguments: self.arguments,
             environment: self.environment,
             database_url,
@@ -95,6 +106,7 @@ pub struct Keyrack {
     /// The key that may do everything in the organisation and with the instance.
     pub management_key: String,
     binary: PathBuf,
+    listen: SocketAddr,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     directory: TempDir,
@@ -114,6 +126,7 @@ impl Keyrack {
         Setup {
             binary: binary.as_ref().to_owned(),
             database: Err(database),
+            listen: ANY_PORT,
             arguments: Vec::new(),
             environment: vec![("KEYRACK_DRAIN".into(), "0s".into())],
         }
@@ -140,7 +153,7 @@ impl Keyrack {
 
     #[track_caller]
     fn serve(&mut self) {
-        self.serving = Some(self.another());
+        self.serving = Some(self.serve_at(&self.database_url, self.listen));
     }
 
     /// A command of the same binary, on the same database and key file.
@@ -166,8 +179,13 @@ impl Keyrack {
     /// The same, reaching the database by another way.
     #[track_caller]
     pub fn another_over(&self, database_url: &str) -> Serving {
-        let program =
-            self.command_on(database_url, "serve").args(["--listen", "127.0.0.1:0"]).args(&self.arguments).start();
+        self.serve_at(database_url, ANY_PORT)
+    }
+
+    #[track_caller]
+    fn serve_at(&self, database_url: &str, listen: SocketAddr) -> Serving {
+        let serve = self.command_on(database_url, "serve").args(["--listen", &listen.to_string()]);
+        let program = serve.args(&self.arguments).start();
         let line = program.wait_line(|line| line.starts_with(LISTENS));
         Serving { url: line[LISTENS.len()..].trim().to_owned(), program }
     }
@@ -178,7 +196,7 @@ impl Keyrack {
         self.serving.as_ref().expect("keyrack was stopped")
     }
 
-    /// The URL it serves at now; another one after each start.
+    /// The URL it serves at now; another one after each start, but for [`Setup::at_one_address`].
     #[track_caller]
     pub fn url(&self) -> String {
         self.serving().url.clone()
@@ -202,6 +220,12 @@ impl Keyrack {
         self.end(Running::interrupt)
     }
 
+    /// Ends it by SIGTERM and waits.
+    #[track_caller]
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.end(Running::terminate)
+    }
+
     /// Ends it by SIGKILL: what it had not written is lost, as in a crash.
     #[track_caller]
     pub fn crash(&mut self) -> ExitStatus {
@@ -217,7 +241,7 @@ impl Keyrack {
         status
     }
 
-    /// Starts it again after [`Keyrack::stop`] or [`Keyrack::crash`], at a new URL.
+    /// Starts it again after [`Keyrack::stop`] or [`Keyrack::crash`], at a new URL but for [`Setup::at_one_address`].
     #[track_caller]
     pub fn start_again(&mut self) {
         assert!(self.serving.is_none(), "keyrack serves already");
@@ -241,6 +265,15 @@ impl Keyrack {
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
+}
+
+/// An address that nobody listens at. Its port is below those that systems give to outgoing connections, which could take it
+/// while the server is away.
+fn free_address() -> SocketAddr {
+    let port = || 10_000 + u16::try_from(uuid::Uuid::new_v4().as_u128() % 20_000).expect("a port");
+    let addresses = std::iter::repeat_with(|| SocketAddr::from((Ipv4Addr::LOCALHOST, port())));
+    let mut free = addresses.take(100).filter(|address| TcpListener::bind(address).is_ok());
+    free.next().expect("a free port")
 }
 
 /// One process that serves. Killed on drop.

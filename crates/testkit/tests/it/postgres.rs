@@ -54,6 +54,16 @@ fn a_private_server_keeps_its_data_and_its_url_over_a_stop() {
 }
 
 #[test]
+fn a_private_server_that_crashes_keeps_what_it_was_to_keep() {
+    let Some(mut cluster) = PrivateCluster::start() else { return };
+    cluster.sql("postgres", "set synchronous_commit = on; create table kept (n int); insert into kept values (7)");
+    cluster.crash();
+    cluster.start_again();
+    assert_eq!(cluster.sql("postgres", "select n from kept"), "7");
+    assert!(cluster.log().contains("automatic recovery in progress"), "{}", cluster.log());
+}
+
+#[test]
 fn the_text_of_two_cases_sorts_as_people_sort_it() {
     let Some(cluster) = PrivateCluster::start() else { return };
     let provider = cluster.sql("postgres", "select datlocprovider from pg_database where datname = 'postgres'");

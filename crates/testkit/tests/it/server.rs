@@ -1,6 +1,7 @@
 //! A keyrack under test, played by a shell script with the same manners.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -105,6 +106,20 @@ fn a_second_process_serves_the_same_database() {
     assert_eq!(another.http().base(), another.url);
     let calls = stage.calls();
     assert_eq!(calls[calls.len() - 1], calls[calls.len() - 2]);
+}
+
+#[test]
+fn it_serves_at_one_address_if_it_is_told_to() {
+    let stage = Stage::new();
+    let setup = Keyrack::setup(stage.binary(), Database::Sqlite).env("CALLS", stage.calls_file()).at_one_address();
+    let mut keyrack = setup.start();
+    keyrack.restart();
+    drop(keyrack.another());
+    let calls = stage.calls();
+    let listens: Vec<_> = calls.iter().filter_map(|call| Some(call.split_once("--listen ")?.1)).collect();
+    assert_eq!((listens.len(), listens[0], listens[2]), (3, listens[1], "127.0.0.1:0"));
+    let address: SocketAddr = listens[0].parse().unwrap();
+    assert!(address.ip().is_loopback() && (10_000..30_000).contains(&address.port()), "{address}");
 }
 
 #[test]
