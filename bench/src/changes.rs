@@ -27,8 +27,7 @@ type Http = Client<HttpTransport>;
 /// Prints both.
 pub(crate) fn measure(options: &Options, instance: &Instance) -> anyhow::Result<()> {
     let nodes = if instance.kind == "postgres" { NODES } else { 1 };
-    let servers: anyhow::Result<Vec<Server>> =
-        (0..nodes).map(|_| Server::start(options, instance, "0")).collect();
+    let servers: anyhow::Result<Vec<Server>> = (0..nodes).map(|_| Server::start(options, instance, "0")).collect();
     let servers = servers?;
     let clients: anyhow::Result<Vec<Arc<Http>>> = servers.iter().map(|server| client(server, instance)).collect();
     let clients = clients?;
@@ -82,7 +81,7 @@ struct Revocations {
 /// Makes a key at one node, revokes it at the next, and asks all of them afterwards.
 async fn revoke(nodes: &[Arc<Http>]) -> anyhow::Result<Revocations> {
     let (mut took, mut let_in) = (Vec::with_capacity(REVOCATIONS), 0);
-    let run = uuid::Uuid::new_v4();
+    let run = std::process::id();
     for round in 0..REVOCATIONS {
         let name = Some(format!("{run} {round}"));
         let made = nodes[round % nodes.len()].create_key(&CreateKey { name, ..CreateKey::default() }).await?;
@@ -103,7 +102,7 @@ async fn revoke(nodes: &[Arc<Http>]) -> anyhow::Result<Revocations> {
 async fn change(node: Arc<Http>, hand: u64, over: Arc<AtomicBool>, done: Arc<AtomicU64>) {
     let mut turn = tokio::time::interval(Duration::from_micros(2 * HANDS * 1_000_000 / WANTED));
     turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    let run = uuid::Uuid::new_v4();
+    let run = std::process::id();
     for round in 0_u64.. {
         turn.tick().await;
         if over.load(Ordering::Relaxed) {

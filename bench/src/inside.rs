@@ -1,5 +1,6 @@
 //! The decision inside one process, as a Rust service would ask for it.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Barrier};
 use std::time::Instant;
 
@@ -53,23 +54,23 @@ async fn open(instance: &Instance) -> anyhow::Result<Arc<Engine>> {
 
 /// Nanoseconds that a decision takes each thread.
 fn run(engine: &Arc<Engine>, guard: &Guard, keys: &[PlainKey], threads: usize) -> anyhow::Result<f64> {
-    let begin = Barrier::new(threads);
+    let together = Barrier::new(threads);
     let one = |offset: usize| -> anyhow::Result<f64> {
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-        begin.wait();
+        together.wait();
         let begun = Instant::now();
         runtime.block_on(async {
             for at in 0..DECISIONS {
                 let text = keys[(at + offset) % keys.len()].expose();
                 let presented = Presented {
-                    credential: Carried::Key(text),
+                    credential: Carried::Key(Cow::Borrowed(text)),
                     session: None,
                     method: "GET",
                     address: None,
                     place: Place::Nowhere,
                 };
                 let verdict = engine.verify(guard, &presented).await?;
-                anyhow::ensure!(verdict.is_grant(), "a good key is refused: {:?}", verdict.reason());
+                anyhow::ensure!(verdict.reason().is_none(), "a good key is refused");
             }
             anyhow::Ok(())
         })?;

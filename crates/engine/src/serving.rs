@@ -5,10 +5,13 @@
 //! renewal was sent, and only once it has applied what the answer says there is; whoever changes something waits until
 //! all have applied it, or until no lease from before the change can still run.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyrack_store::{Claim, FeedHead, Membership};
+use jiff::Timestamp;
+use keyrack_core::NodeId;
+use keyrack_store::{Claim, FeedHead, Membership, Node};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -22,7 +25,10 @@ const RENEW: Duration = Duration::from_millis(200);
 /// How often a node that is still loading says that it is there.
 const LOADING: Duration = Duration::from_secs(5);
 /// How often nodes that have long been silent are looked for.
-const SWEEP: Duration = Duration::from_secs(10);
+const SWEEP: Duration = Duration::from_secs(3);
+/// How long a node has to be silent until the others wait for it no more. It then has to read everything anew, so this is much
+/// longer than a lease runs.
+const SILENT: Duration = Duration::from_secs(15);
 /// How long nothing may be heard before the line is made anew.
 const QUIET: Duration = Duration::from_secs(30);
 /// How long to wait before listening again.
@@ -105,7 +111,7 @@ impl Engine {
 
     /// Renews the lease, over and over: at a call, after a while, and at once when there is something to tell.
     async fn keep_lease(&self, member: &mut Membership, woken: &Notify) {
-        let mut swept = Instant::now();
+        let mut sweep = Sweep::default();
         loop {
             self.calendar.look();
             let told = self.applied();
@@ -119,9 +125,8 @@ impl Engine {
                     tracing::warn!(%error, "the lease cannot be renewed; without one every answer is 503");
                 }
             }
-            if swept.elapsed() >= SWEEP {
-                swept = Instant::now();
-                drop(member.forget_the_silent().await);
+            if sweep.is_due() {
+                drop(self.forget_the_silent(member, &mut sweep).await);
             }
             if self.applied() == told {
                 tokio::select! {
@@ -130,6 +135,16 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Takes away the rows of nodes that have been silent for long.
+    async fn forget_the_silent(&self, member: &mut Membership, sweep: &mut Sweep) -> Result<()> {
+        let nodes = self.store.read_apart().await?.list_nodes().await?;
+        for node in sweep.silent(Instant::now(), nodes.into_iter().filter(|node| node.id != self.node)) {
+            tracing::warn!(node = %node.id.0, name = node.name, "a node has been silent for long and is not waited for");
+            member.forget(&node).await?;
+        }
+        Ok(())
     }
 
     /// Asks how far the log goes, applies that much, and may then decide until a second after it asked.
@@ -230,8 +245,86 @@ impl Engine {
     }
 }
 
+/// Looks for nodes that are silent, by this process's own clock: that of the database may be set.
+struct Sweep {
+    last: Instant,
+    /// Who renewed last when, and since when no later renewal was seen.
+    seen: HashMap<NodeId, (Timestamp, Instant)>,
+}
+
+impl Default for Sweep {
+    fn default() -> Self {
+        Self { last: Instant::now(), seen: HashMap::new() }
+    }
+}
+
+impl Sweep {
+    fn is_due(&self) -> bool {
+        self.last.elapsed() >= SWEEP
+    }
+
+    /// Those of all other nodes that have been silent for long, as they are now.
+    fn silent(&mut self, now: Instant, nodes: impl Iterator<Item = Node>) -> Vec<Node> {
+        // Who has not looked for a while has seen nothing of what others did meanwhile.
+        let was_looking = now - self.last < 2 * SWEEP;
+        self.last = now;
+        let before = std::mem::take(&mut self.seen);
+        let mut silent = Vec::new();
+        for node in nodes {
+            let same = before.get(&node.id).filter(|(renewed, _)| was_looking && *renewed == node.seen_at);
+            let since = same.map_or(now, |(_, since)| *since);
+            self.seen.insert(node.id, (node.seen_at, since));
+            if now - since >= SILENT {
+                silent.push(node);
+            }
+        }
+        silent
+    }
+}
+
 fn every(period: Duration) -> tokio::time::Interval {
     let mut timer = tokio::time::interval(period);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     timer
+}
+
+#[cfg(test)]
+mod tests {
+    use keyrack_core::from_micros;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn node(id: u128, renewed: i64) -> Node {
+        Node {
+            id: NodeId(Uuid::from_u128(id)),
+            name: String::new(),
+            version: String::new(),
+            started_at: Timestamp::UNIX_EPOCH,
+            seen_at: from_micros(renewed),
+            silent_for: Duration::ZERO,
+            applied: 0,
+        }
+    }
+
+    /// Which are silent, looked at so many seconds after the first look, when each has last renewed then.
+    fn silent(looks: &[(u64, [i64; 2])]) -> Vec<usize> {
+        let (mut sweep, start) = (Sweep::default(), Instant::now());
+        let look = |&(seconds, [one, two]): &(u64, [i64; 2])| {
+            let now = start + Duration::from_secs(seconds);
+            sweep.silent(now, [node(1, one), node(2, two)].into_iter()).len()
+        };
+        looks.iter().map(look).collect()
+    }
+
+    #[test]
+    fn who_has_not_renewed_for_long_is_silent() {
+        let looks = [(0, [7, 1]), (3, [7, 2]), (6, [7, 2]), (9, [7, 4]), (12, [7, 1]), (15, [7, 6]), (18, [8, 7])];
+        assert_eq!(silent(&looks), [0, 0, 0, 0, 0, 1, 0]);
+    }
+
+    #[test]
+    fn what_was_not_looked_at_was_not_seen_to_be_silent() {
+        assert_eq!(silent(&[(0, [7, 1]), (3, [7, 1]), (20, [7, 1]), (23, [7, 1]), (26, [7, 1])]), [0; 5]);
+    }
 }

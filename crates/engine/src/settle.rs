@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use keyrack_core::NodeId;
-use keyrack_store::Store;
+use keyrack_store::{Node, Store};
+use tokio::time::Instant;
 
 use crate::engine::{Engine, Role};
 use crate::{Error, Result};
@@ -85,7 +86,7 @@ impl Engine {
 
     async fn witnesses(&self, sequence: i64, is_seen_here: bool) -> Result<Vec<Witness>> {
         let nodes = self.store.read_apart().await?.list_nodes().await?.into_iter();
-        let witness = |node: keyrack_store::Node| {
+        let witness = |node: Node| {
             let has_applied = if node.id == self.node { is_seen_here } else { node.applied >= sequence };
             Witness { id: node.id, name: node.name, has_applied }
         };
@@ -95,12 +96,12 @@ impl Engine {
 
 /// Waits until the process that serves this database, if one does, has applied a change.
 async fn seen_by_server(store: &Store, sequence: i64) -> Result<bool> {
-    let deadline = tokio::time::Instant::now() + SEEN_WITHIN;
+    let deadline = Instant::now() + SEEN_WITHIN;
     loop {
         match store.served_up_to().await? {
             None => return Ok(true),
             Some(applied) if applied >= sequence => return Ok(true),
-            Some(_) if tokio::time::Instant::now() >= deadline => return Ok(false),
+            Some(_) if Instant::now() >= deadline => return Ok(false),
             Some(_) => tokio::time::sleep(Duration::from_millis(5)).await,
         }
     }

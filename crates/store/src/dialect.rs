@@ -28,6 +28,10 @@ pub(crate) const POSTGRES_LOCK_TENANT: &str = "SELECT pg_advisory_xact_lock($1)"
 pub(crate) const POSTGRES_CALL: &str = "SELECT pg_notify($1, '')";
 /// The channel they hear it on.
 pub(crate) const POSTGRES_CHANNEL: &str = "keyrack";
+/// What is acknowledged survives a crash of PostgreSQL, also where its settings would risk that. Where they promise more, more
+/// is kept.
+pub(crate) const POSTGRES_DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false) \
+    WHERE current_setting('synchronous_commit') = 'off'";
 /// Renewals need not survive a crash: the row does, and all that is forgotten is how far a node had come.
 pub(crate) const POSTGRES_UNHURRIED: &str = "SET synchronous_commit = off";
 /// Adds a node, or puts it back in its place, and this does survive a crash. Times are of the database's clock.
@@ -42,11 +46,11 @@ pub(crate) const POSTGRES_RENEW: &str = "UPDATE node \
     applied = CASE WHEN $2 <= (SELECT seq FROM feed_head) THEN $2 ELSE 0 END WHERE id = $1 \
     RETURNING (SELECT seq FROM feed_head) AS seq, (SELECT epoch FROM feed_head) AS epoch";
 /// Every node, the oldest first.
-pub(crate) const POSTGRES_NODES: &str = "SELECT id, name, version, started_at, applied, \
+pub(crate) const POSTGRES_NODES: &str = "SELECT id, name, version, started_at, seen_at, applied, \
     (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - seen_at AS silent_for FROM node ORDER BY started_at, id";
-/// Takes away nodes that have not renewed for a minute.
-pub(crate) const POSTGRES_FORGET: &str =
-    "DELETE FROM node WHERE seen_at < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - 60000000";
+/// Takes a node away if it has not renewed since it was seen to. One whose renewal comes at this moment either keeps its row, or
+/// finds none.
+pub(crate) const POSTGRES_FORGET: &str = "DELETE FROM node WHERE id = $1 AND seen_at = $2";
 /// Takes a node away.
 pub(crate) const POSTGRES_LEAVE: &str = "DELETE FROM node WHERE id = $1";
 /// A thousand secrets as one JSON text. Each value of a row of SQLite comes from another thread, in memory of its own; a

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use keyrack_core::NodeId;
+use keyrack_core::{NodeId, micros};
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgListener, PgRow};
 use sqlx::query::Query;
 use sqlx::{ConnectOptions as _, PgConnection, Postgres, Row as _};
@@ -30,7 +30,9 @@ pub struct Node {
     pub version: String,
     /// When it joined, by the database's clock.
     pub started_at: Timestamp,
-    /// How long ago it last renewed. That it did does not say that it could apply what the answer told.
+    /// When it last renewed, by the database's clock. That it did does not say that it could apply what the answer told.
+    pub seen_at: Timestamp,
+    /// How long ago that is.
     pub silent_for: Duration,
     /// The newest change that its decisions know.
     pub applied: i64,
@@ -47,6 +49,7 @@ impl FromRow for Node {
             name: row.get("name")?,
             version: row.get("version")?,
             started_at: row.get("started_at")?,
+            seen_at: row.get("seen_at")?,
             silent_for: Duration::from_micros(u64::try_from(row.get::<i64>("silent_for")?).unwrap_or(0)),
             applied: row.get("applied")?,
         })
@@ -96,9 +99,11 @@ impl Membership {
         Ok(Some(FeedHead { seq: row.try_get("seq")?, epoch: row.try_get("epoch")? }))
     }
 
-    /// Takes the rows away of processes that have been silent for a minute.
-    pub async fn forget_the_silent(&mut self) -> Result<()> {
-        self.run(sqlx::query(dialect::POSTGRES_FORGET)).await.map(drop)
+    /// Takes away the row of a process that has not renewed since that moment: nobody waits for it any more, and when it comes
+    /// back it has to join anew.
+    pub async fn forget(&mut self, silent: &Node) -> Result<()> {
+        let (id, seen_at) = (silent.id.0, micros(silent.seen_at));
+        self.run(sqlx::query(dialect::POSTGRES_FORGET).bind(id).bind(seen_at)).await.map(drop)
     }
 
     /// Takes the row away: nobody needs to wait for this process any more.

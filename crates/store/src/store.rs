@@ -230,6 +230,9 @@ fn sqlite_pool(connections: u32) -> SqlitePoolOptions {
 
 fn postgres_pool(connections: u32) -> PgPoolOptions {
     let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE);
+    let pool = pool.after_connect(|connection, _| {
+        Box::pin(async move { sqlx::query(dialect::POSTGRES_DURABLE).execute(connection).await.map(drop) })
+    });
     // A connection that was cut must not keep its place in the pool until the kernel gives it up.
     pool.after_release(|connection, _| {
         Box::pin(async move {

@@ -89,18 +89,18 @@ async fn a_change_that_commits_late_is_in_no_head_before_and_never_stepped_over(
 }
 
 #[tokio::test]
-async fn a_node_that_was_silent_for_a_minute_is_forgotten_and_learns_it() {
+async fn a_node_is_forgotten_only_as_it_was_seen_and_learns_it() {
     let Some(world) = world().await else { return };
     let (_, mut silent) = node(&world, "silent");
     let (id, mut member) = node(&world, "here");
     silent.join(1).await.unwrap();
     member.join(1).await.unwrap();
-    let mut look = world.look().await;
-    look.run("UPDATE node SET seen_at = seen_at - 59000000 WHERE name = 'silent'").await;
-    member.forget_the_silent().await.unwrap();
-    assert_eq!(listed(&world).await.len(), 2);
-    look.run("UPDATE node SET seen_at = seen_at - 1000001 WHERE name = 'silent'").await;
-    member.forget_the_silent().await.unwrap();
+    let seen = async || listed(&world).await.into_iter().find(|node| node.name == "silent").unwrap();
+    let before = seen().await;
+    silent.renew(1).await.unwrap().unwrap();
+    member.forget(&before).await.unwrap();
+    assert_eq!(listed(&world).await.len(), 2, "it has renewed since");
+    member.forget(&seen().await).await.unwrap();
     assert_eq!(listed(&world).await.iter().map(|n| n.id).collect::<Vec<_>>(), [id]);
     assert_eq!(silent.renew(1).await.unwrap(), None);
     assert_eq!(listed(&world).await.len(), 1, "a renewal makes no row");
