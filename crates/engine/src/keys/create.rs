@@ -101,7 +101,7 @@ impl Engine {
         let name = name::name(&name).map_err(|e| Error::invalid("name", e))?;
         let group = tenant.group(new.group.as_deref().unwrap_or("default"));
         let group = group.ok_or_else(|| Error::invalid("group", "no such group"))?.clone();
-        let workspace = find_workspace(tenant, new.workspace.as_deref())?;
+        let workspace = find_workspace(ctx, tenant, new.workspace.as_deref())?;
         let scopes = read_scopes(new.scopes.as_deref(), new.level.as_deref())?;
         let expires_at = read_expiry(new.expires_at, now)?;
         match (new.never_expires, expires_at) {

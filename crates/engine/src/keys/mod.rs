@@ -19,6 +19,7 @@ use keyrack_core::{IpAllowlist, KeyId, KeyStatus, PlainKey, Role, ScopeSet, Text
 use keyrack_store::{ApiKey, HashProfile, KeyGroup, NewSecret, Reader};
 
 use crate::actor::Context;
+use crate::directory::Tenant;
 use crate::engine::Engine;
 use crate::{Error, Result};
 
@@ -170,9 +171,9 @@ fn read_expiry(at: Option<Timestamp>, now: Timestamp) -> Result<Option<Timestamp
     }
 }
 
-/// The workspace a new key is bound to.
-fn find_workspace(tenant: &crate::directory::Tenant, workspace: Option<&str>) -> Result<Option<WorkspaceId>> {
+/// The workspace a new key is bound to. Who is bound to one knows of no other.
+fn find_workspace(ctx: &Context, tenant: &Tenant, workspace: Option<&str>) -> Result<Option<WorkspaceId>> {
     let Some(name) = workspace else { return Ok(None) };
-    let found = tenant.workspace(name).ok_or_else(|| Error::invalid("workspace", "no such workspace"))?;
-    Ok(Some(found.id))
+    let found = tenant.workspace(name).filter(|found| ctx.actor.workspace().is_none_or(|own| own == found.id));
+    Ok(Some(found.ok_or_else(|| Error::invalid("workspace", "no such workspace"))?.id))
 }

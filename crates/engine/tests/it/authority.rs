@@ -60,7 +60,6 @@ fn excesses(world: &World) -> Vec<(NewKey, &'static str)> {
         (NewKey { group: Some("other".to_owned()), ..key() }, "insufficient_scope"),
         (NewKey { group: None, ..key() }, "insufficient_scope"),
         (NewKey { workspace: None, ..key() }, "insufficient_authority"),
-        (NewKey { workspace: Some("support".to_owned()), ..key() }, "insufficient_authority"),
         (NewKey { expires_at: Some(world.later(3601)), ..key() }, "insufficient_authority"),
         (NewKey { expires_at: None, ..key() }, "insufficient_authority"),
         (NewKey { ip_allowlist: Some(texts(&["192.0.2.0/23"])), ..key() }, "insufficient_authority"),
@@ -84,6 +83,11 @@ both_databases! {
             assert_eq!(code(world.engine.import_keys(&actor, keys).await), refusal, "{told}");
             assert_eq!(code(world.engine.create_key(&actor, new).await), refusal, "{told}");
         }
+        // Of other workspaces it does not even know.
+        let elsewhere = || NewKey { workspace: Some("support".to_owned()), ..within(&world, "elsewhere") };
+        assert_eq!(code(world.engine.create_key(&actor, elsewhere()).await), "workspace");
+        let import = vec![to_import(elsewhere(), "a-strong-secret-of-theirs")];
+        assert_eq!(code(world.engine.import_keys(&actor, import).await), "keys[0].workspace");
         assert_eq!(world.head().await, head);
         assert_eq!(code(world.engine.create_key(&actor, within(&world, "equal")).await), "done");
         let keys = vec![to_import(within(&world, "imported"), "a-fine-secret-of-theirs")];

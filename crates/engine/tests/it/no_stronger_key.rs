@@ -272,6 +272,10 @@ async fn play(world: &World, number: usize, first: &[Wish], deeds: &[(Index, Dee
                 tally.done.fetch_add(1, Ordering::Relaxed);
             }
             Err(Error::Forbidden { .. }) => drop(tally.refused.fetch_add(1, Ordering::Relaxed)),
+            // Of another workspace it does not know.
+            Err(Error::Invalid(wrong)) if wrong.field.ends_with("workspace") => {
+                tally.refused.fetch_add(1, Ordering::Relaxed);
+            }
             // The actor is switched off, or cannot see the key, or it is too late for it.
             Err(Error::Unauthorized) => assert!(!is_alive),
             Err(Error::NotFound("key") | Error::Conflict { code: "key_final", .. }) => {}
