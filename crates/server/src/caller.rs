@@ -131,7 +131,9 @@ async fn caller(app: &App, guard: &Guard, needs: Needs, request: &Parts) -> Resu
                     name: key.record.name.to_string(),
                     organization: facts.organization,
                     workspace: facts.workspace,
-                    is_instance_admin: facts.in_access_group && facts.scopes.grants(&keyrack_engine::instance_scope()),
+                    is_instance_admin: facts.in_access_group
+                        && facts.workspace.is_none()
+                        && facts.scopes.grants(&keyrack_engine::instance_scope()),
                 };
                 Ok(Caller { context: context(actor, facts.organization), key: Some(Arc::new(key)), person: None })
             }
