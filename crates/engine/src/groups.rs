@@ -7,7 +7,7 @@ use keyrack_store::{HashProfile, KeyGroup, SubjectKind};
 use crate::actor::{Context, authority_of};
 use crate::engine::{Engine, Subject};
 use crate::keys::{read_scopes, too_strong};
-use crate::workspaces::{only_whole_organization, refuse_live};
+use crate::workspaces::refuse_live;
 use crate::{Error, Result};
 
 /// What a group is to be.
@@ -61,7 +61,6 @@ impl Engine {
             updated_at: now,
         };
         let (mut writer, authority) = self.begin(ctx).await?;
-        only_whole_organization(&authority)?;
         authority
             .scopes
             .covers(&group.default_scopes)
@@ -72,22 +71,19 @@ impl Engine {
         Ok(group)
     }
 
-    /// The groups of the organization. A key bound to a workspace sees none: they are the organization's.
+    /// The groups of the organization.
     pub async fn list_groups(&self, ctx: &Context) -> Result<Vec<KeyGroup>> {
-        refuse_workspace_bound(ctx)?;
         Ok(self.reader().await?.list_groups(ctx.organization).await?)
     }
 
     /// A group.
     pub async fn get_group(&self, ctx: &Context, id: GroupId) -> Result<KeyGroup> {
-        refuse_workspace_bound(ctx)?;
         self.reader().await?.find_group(ctx.organization, id).await?.ok_or(Error::NotFound("group"))
     }
 
     /// Changes a group. Keys that exist keep their look and their scopes.
     pub async fn update_group(&self, ctx: &Context, id: GroupId, patch: GroupPatch) -> Result<KeyGroup> {
         let (mut writer, authority) = self.begin(ctx).await?;
-        only_whole_organization(&authority)?;
         let before = writer.find_group(ctx.organization, id).await?.ok_or(Error::NotFound("group"))?;
         let mut after = before.clone();
         if let Some(text) = patch.name {
@@ -123,7 +119,6 @@ impl Engine {
     pub async fn delete_group(&self, ctx: &Context, id: GroupId, revoke_keys: bool) -> Result<()> {
         let tenant = self.tenant(ctx)?;
         let (mut writer, authority) = self.begin(ctx).await?;
-        only_whole_organization(&authority)?;
         let group = writer.find_group(ctx.organization, id).await?.ok_or(Error::NotFound("group"))?;
         if tenant.access_groups.contains(&id) {
             let message = "the setting access_groups names this group; take it out there first".to_owned();
@@ -151,14 +146,6 @@ fn read_default_scopes(scopes: Option<&[String]>) -> Result<Option<ScopeSet>> {
         Error::Invalid(field) => Error::invalid(format!("default_{}", field.field), field.message),
         other => other,
     })
-}
-
-/// What belongs to the organization is hidden from keys that are bound to one workspace.
-pub(crate) fn refuse_workspace_bound(ctx: &Context) -> Result<()> {
-    if ctx.actor.workspace().is_none() {
-        return Ok(());
-    }
-    Err(Error::forbidden("insufficient_scope", "a key bound to a workspace cannot do this"))
 }
 
 fn about(group: &KeyGroup) -> Subject<'_> {

@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use crate::actor::{Actor, Context};
 use crate::engine::{Engine, Subject};
-use crate::groups::refuse_workspace_bound;
 use crate::keys::Page;
 use crate::sessions::{Token, digest_of};
 use crate::{Error, Result};
@@ -50,7 +49,6 @@ impl Engine {
         let user =
             UserAccount { id, email, name, password_hash, is_instance_admin: false, created_at: now, updated_at: now };
         let (mut writer, authority) = self.begin(ctx).await?;
-        crate::workspaces::only_whole_organization(&authority)?;
         only_people_make_owners(ctx, new.role, authority.role)?;
         writer.insert_user(&user).await?;
         let member = self.insert_member(&mut writer, ctx, id, new.role).await?;
@@ -68,7 +66,6 @@ impl Engine {
         let now = self.now();
         let token = Token::draw(self.random.as_ref())?;
         let (mut writer, authority) = self.begin(ctx).await?;
-        crate::workspaces::only_whole_organization(&authority)?;
         may_give(ctx, role, &authority)?;
         if let Some(user) = writer.find_user_by_email(&email).await?
             && writer.find_member(ctx.organization, user.id).await?.is_some()
@@ -133,7 +130,6 @@ impl Engine {
 
     /// The members of the organization.
     pub async fn list_members(&self, ctx: &Context, after: Option<UserId>, limit: i64) -> Result<Page<Member>> {
-        refuse_workspace_bound(ctx)?;
         let mut data = self.reader().await?.list_members(ctx.organization, after, limit + 1).await?;
         let limit = usize::try_from(limit).unwrap_or(0);
         let has_more = data.len() > limit;
@@ -145,7 +141,6 @@ impl Engine {
     /// Gives a member another role. Only a person who is an owner makes or unmakes owners, and the last one stays.
     pub async fn change_role(&self, ctx: &Context, user: UserId, role: Role) -> Result<Member> {
         let (mut writer, authority) = self.begin(ctx).await?;
-        crate::workspaces::only_whole_organization(&authority)?;
         let member = writer.find_member(ctx.organization, user).await?.ok_or(Error::NotFound("member"))?;
         if member.role == role {
             return Ok(member);
@@ -165,7 +160,6 @@ impl Engine {
     /// Removes a member. Keys they made go on working.
     pub async fn remove_member(&self, ctx: &Context, user: UserId) -> Result<()> {
         let (mut writer, authority) = self.begin(ctx).await?;
-        crate::workspaces::only_whole_organization(&authority)?;
         let member = writer.find_member(ctx.organization, user).await?.ok_or(Error::NotFound("member"))?;
         only_people_make_owners(ctx, member.role, authority.role)?;
         keep_an_owner(&mut writer, &member).await?;
@@ -181,7 +175,6 @@ impl Engine {
         filter: &keyrack_store::AuditFilter,
         limit: i64,
     ) -> Result<Page<Event>> {
-        refuse_workspace_bound(ctx)?;
         let mut data = self.reader().await?.list_audit(ctx.organization, filter, limit + 1).await?;
         let limit = usize::try_from(limit).unwrap_or(0);
         let has_more = data.len() > limit;

@@ -15,7 +15,6 @@ pub(crate) const ACCESS_GROUPS: &str = "access_groups";
 impl Engine {
     /// The groups whose keys may manage the organization, by name.
     pub fn access_groups(&self, ctx: &Context) -> Result<Vec<String>> {
-        crate::groups::refuse_workspace_bound(ctx)?;
         let tenant = self.tenant(ctx)?;
         let names = tenant.access_groups.iter().filter_map(|id| tenant.groups.get(id));
         Ok(names.map(|group| group.name.clone()).collect())
@@ -31,11 +30,8 @@ impl Engine {
             ids.insert(group.ok_or_else(|| Error::invalid(format!("access_groups[{at}]"), "no such group"))?.id);
         }
         let (mut writer, authority) = self.begin(ctx).await?;
-        if authority.role < keyrack_core::Role::Admin || authority.workspace.is_some() {
-            return Err(Error::forbidden(
-                "insufficient_role",
-                "only an admin of the whole organization sets access groups",
-            ));
+        if authority.role < keyrack_core::Role::Admin {
+            return Err(Error::forbidden("insufficient_role", "only an admin sets access groups"));
         }
         self.check_groups_within(&mut writer, ctx, &ids, &authority).await?;
         writer.put_setting(ctx.organization, ACCESS_GROUPS, &serde_json::json!(ids), self.now()).await?;

@@ -18,8 +18,7 @@ impl Engine {
         let name = name::name(title.unwrap_or(&slug)).map_err(|e| Error::invalid("name", e))?;
         let now = self.now();
         let id = WorkspaceId::new(now, self.random_id()?);
-        let (mut writer, authority) = self.begin(ctx).await?;
-        only_whole_organization(&authority)?;
+        let (mut writer, _) = self.begin(ctx).await?;
         let workspace = Workspace { id, organization: ctx.organization, slug, name, created_at: now, updated_at: now };
         writer.insert_workspace(&workspace).await?;
         let event = self.event(ctx, "workspace.created", about(&workspace))?;
@@ -44,11 +43,8 @@ impl Engine {
     /// Renames a workspace. Its slug stays.
     pub async fn rename_workspace(&self, ctx: &Context, id: WorkspaceId, title: &str) -> Result<Workspace> {
         let name = name::name(title).map_err(|e| Error::invalid("name", e))?;
-        let (mut writer, authority) = self.begin(ctx).await?;
-        let found = writer.find_workspace(ctx.organization, id).await?;
-        let found = found.filter(|w| ctx.actor.workspace().is_none_or(|own| own == w.id));
-        let before = found.ok_or(Error::NotFound("workspace"))?;
-        only_whole_organization(&authority)?;
+        let (mut writer, _) = self.begin(ctx).await?;
+        let before = writer.find_workspace(ctx.organization, id).await?.ok_or(Error::NotFound("workspace"))?;
         if before.name == name {
             return Ok(before);
         }
@@ -62,11 +58,8 @@ impl Engine {
     /// Deletes a workspace. One with live keys, or one that a route names, is left alone; with `revoke_keys` the keys bound
     /// to it are revoked along with it.
     pub async fn delete_workspace(&self, ctx: &Context, id: WorkspaceId, revoke_keys: bool) -> Result<()> {
-        let (mut writer, authority) = self.begin(ctx).await?;
-        let found = writer.find_workspace(ctx.organization, id).await?;
-        let found = found.filter(|w| ctx.actor.workspace().is_none_or(|own| own == w.id));
-        let workspace = found.ok_or(Error::NotFound("workspace"))?;
-        only_whole_organization(&authority)?;
+        let (mut writer, _) = self.begin(ctx).await?;
+        let workspace = writer.find_workspace(ctx.organization, id).await?.ok_or(Error::NotFound("workspace"))?;
         self.refuse_if_named(ctx, &mut writer, |guard| guard.names_workspace(&workspace.id.to_string())).await?;
         if !revoke_keys {
             let live = writer.keys_of_workspace(ctx.organization, id, Some(self.now()), 10).await?;
@@ -103,14 +96,6 @@ impl Engine {
         let first = events.remove(0);
         Ok((first, events))
     }
-}
-
-/// What concerns the whole organization is not for keys that are bound to one workspace.
-pub(crate) fn only_whole_organization(authority: &keyrack_core::Authority) -> Result<()> {
-    if authority.workspace.is_none() {
-        return Ok(());
-    }
-    Err(Error::forbidden("insufficient_scope", "a key bound to a workspace cannot do this"))
 }
 
 /// Refuses to delete what live keys depend on.

@@ -11,7 +11,7 @@ use http::{HeaderMap, Method};
 use keyrack_core::carrier;
 use keyrack_core::decide::Place;
 use keyrack_core::{Decision, Guard, OrganizationId, Reason, UserId};
-use keyrack_engine::{Actor, Context, KnownKey, Person, Presented};
+use keyrack_engine::{Actor, Context, Engine, KnownKey, Person, Presented};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -66,19 +66,25 @@ pub(crate) async fn enter(
 ) -> Response {
     let (mut parts, body) = request.into_parts();
     if let Some(guard) = guard {
-        match caller(&app, &guard, needs, &parts).await {
-            Ok(caller) => {
-                if needs == Needs::Instance
-                    && let Err(error) = keyrack_engine::Engine::only_instance_admin(&caller.context)
-                {
-                    return ApiError::from(error).into_response();
-                }
-                parts.extensions.insert(caller);
-            }
+        match admitted(&app, &guard, needs, &parts).await {
+            Ok(caller) => drop(parts.extensions.insert(caller)),
             Err(error) => return error.into_response(),
         }
     }
     next.run(Request::from_parts(parts, body)).await
+}
+
+/// Who calls, if the endpoint is for them.
+async fn admitted(app: &App, guard: &Guard, needs: Needs, request: &Parts) -> Result<Caller, ApiError> {
+    let caller = caller(app, guard, needs, request).await?;
+    if needs == Needs::Instance {
+        Engine::only_instance_admin(&caller.context)?;
+    }
+    if needs.is_for_whole_organization() && caller.context.actor.workspace().is_some() {
+        let message = "a key bound to a workspace cannot do this";
+        return Err(ApiError::new(http::StatusCode::FORBIDDEN, "insufficient_scope", message));
+    }
+    Ok(caller)
 }
 
 async fn caller(app: &App, guard: &Guard, needs: Needs, request: &Parts) -> Result<Caller, ApiError> {
@@ -102,7 +108,7 @@ async fn caller(app: &App, guard: &Guard, needs: Needs, request: &Parts) -> Resu
     let session = session(app, headers, &request.method).await?;
     if let Some(person) = &session
         && person.role.is_none()
-        && matches!(needs, Needs::Anyone | Needs::Access | Needs::Instance | Needs::Session)
+        && needs.takes_strangers()
     {
         // These do not depend on an organization; what does, asks for a membership itself.
         let context = context(actor_of(person), person.organization);

@@ -9,7 +9,7 @@ use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::path::{Parameter, ParameterIn};
 use utoipa::openapi::schema::{Schema, SchemaType, Type};
 use utoipa::openapi::security::SecurityRequirement;
-use utoipa::openapi::{Content, Object, OpenApi, Ref, RefOr, Required, Response};
+use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Required, Response};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use crate::app::App;
@@ -56,7 +56,6 @@ impl Endpoints {
 
 /// Adds to an operation what follows from its needs, and gives every error its body.
 fn document(operation: &mut utoipa::openapi::path::Operation, needs: Needs) {
-    // One extension only: several would stand in another order each time.
     let extensions = ExtensionsBuilder::new().add("x-keyrack-needs", needs.describe());
     operation.extensions.get_or_insert_default().merge(extensions.build());
     for parameter in operation.parameters.iter_mut().flatten() {
@@ -136,7 +135,7 @@ fn which_organization() -> Parameter {
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
         .description(Some("The id or slug of the organization: for a session whose person belongs to several"))
-        .schema(Some(Object::with_type(Type::String)))
+        .schema(Some(Ref::from_schema_name("OrganizationReference")))
         .build()
 }
 

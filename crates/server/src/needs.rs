@@ -2,6 +2,7 @@
 
 use keyrack_core::guard::{Audience, Demand};
 use keyrack_core::{Action, Guard, Scope};
+use serde_json::{Value, json};
 
 /// Who may call an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,22 +13,32 @@ pub enum Needs {
     Anyone,
     /// A session; keys are refused.
     Session,
-    /// A session, or a key of an access group, with this scope over one of Keyrack's own resources.
-    Manage(&'static str, Action),
+    /// A session, or a key of an access group, with this scope over one of Keyrack's own resources; and how far it reaches.
+    Manage(&'static str, Action, Reach),
     /// Any key (of whatever group) or session with this scope.
     Scope(&'static str, Action),
-    /// A session or a key of an access group; what it may do on the instance is for the use case to say.
+    /// A session or a key of an access group; what it shows depends on who asks.
     Access,
     /// An instance admin: a session, or a key of an access group with `keyrack.instance:admin`.
     Instance,
+}
+
+/// What an endpoint is about: it says what a key that is bound to a workspace is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The organization as a whole: such a key is refused.
+    Organization,
+    /// What may belong to a workspace: such a key is shown its own, and the rest is not there.
+    Workspace,
 }
 
 impl Needs {
     /// The scope that is asked for.
     pub fn scope(self) -> Option<Scope> {
         match self {
-            Self::Manage(resource, action) | Self::Scope(resource, action) => Some(Scope::keyrack(resource, action)),
-            _ => None,
+            Self::Manage(resource, action, _) | Self::Scope(resource, action) => Some(Scope::keyrack(resource, action)),
+            Self::Instance => Some(keyrack_engine::instance_scope()),
+            Self::Nothing | Self::Anyone | Self::Session | Self::Access => None,
         }
     }
 
@@ -38,30 +49,66 @@ impl Needs {
             Self::Anyone | Self::Session | Self::Scope(..) => Audience::Any,
             Self::Manage(..) | Self::Access | Self::Instance => Audience::Access,
         };
-        Some(Guard {
-            sessions: true,
-            keys: self != Self::Session,
-            demand: self.scope().map(Demand::Scope),
-            ..Guard::new(audience)
+        // An instance admin who is signed in has no such scope: whether they are one stands in their account.
+        let demand = self.scope().filter(|_| self != Self::Instance).map(Demand::Scope);
+        Some(Guard { sessions: true, keys: self != Self::Session, demand, ..Guard::new(audience) })
+    }
+
+    /// Whether a person is let in who is no member of the organization.
+    pub(crate) fn takes_strangers(self) -> bool {
+        matches!(self, Self::Anyone | Self::Access | Self::Instance | Self::Session)
+    }
+
+    /// Whether a key is refused that is bound to a workspace.
+    pub(crate) fn is_for_whole_organization(self) -> bool {
+        matches!(self, Self::Manage(_, _, Reach::Organization) | Self::Access | Self::Instance)
+    }
+
+    /// For the document, in one object, since several extensions would stand in another order each time.
+    pub(crate) fn describe(self) -> Value {
+        let keys = match self {
+            Self::Nothing | Self::Session => "none",
+            Self::Anyone | Self::Scope(..) => "any",
+            Self::Manage(..) | Self::Access | Self::Instance => "access",
+        };
+        let sessions = match self {
+            Self::Nothing => "none",
+            Self::Anyone | Self::Session | Self::Access => "any",
+            Self::Manage(..) | Self::Scope(..) => "members",
+            Self::Instance => "instance_admins",
+        };
+        let workspace_keys = match self {
+            Self::Anyone | Self::Scope(..) => "all",
+            Self::Manage(_, _, Reach::Workspace) => "own_rows",
+            _ => "none",
+        };
+        let scope = self.scope().map(|scope| scope.to_string());
+        json!({
+            "in_words": self.in_words(),
+            "keys": keys,
+            "scope": scope,
+            "sessions": sessions,
+            "workspace_keys": workspace_keys,
         })
     }
 
-    /// In words, for the document.
-    pub(crate) fn describe(self) -> String {
+    fn in_words(self) -> String {
+        let scope = self.scope().map(|scope| scope.to_string()).unwrap_or_default();
         match self {
             Self::Nothing => "no credential".to_owned(),
             Self::Anyone => "any live key or session".to_owned(),
             Self::Session => "a session".to_owned(),
-            Self::Access => "a session, or a key of an access group".to_owned(),
-            Self::Instance => {
-                "an instance admin: a session, or a key of an access group with keyrack.instance:admin".to_owned()
+            Self::Access => "a session, or a key of an access group that is bound to no workspace".to_owned(),
+            Self::Instance => format!("an instance admin: a session, or a key of an access group with {scope}"),
+            Self::Manage(_, _, Reach::Workspace) => {
+                format!(
+                    "a session or a key of an access group, with {scope}; a key bound to a workspace sees what is there"
+                )
             }
-            Self::Manage(..) => format!("a session or a key of an access group, with {}", self.scope_text()),
-            Self::Scope(..) => format!("a session or any key, with {}", self.scope_text()),
+            Self::Manage(_, _, Reach::Organization) => {
+                format!("a session, or a key of an access group that is bound to no workspace, with {scope}")
+            }
+            Self::Scope(..) => format!("a session or any key, with {scope}"),
         }
-    }
-
-    fn scope_text(self) -> String {
-        self.scope().map(|s| s.to_string()).unwrap_or_default()
     }
 }

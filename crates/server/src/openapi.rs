@@ -6,7 +6,7 @@ use askama::Template;
 use axum::response::{Html, IntoResponse, Response};
 use http::HeaderValue;
 use http::header::CONTENT_SECURITY_POLICY;
-use keyrack_client::wire::ErrorBody;
+use keyrack_client::wire::{ErrorBody, text};
 use serde_json::Value;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{OpenApi, ToSchema};
@@ -59,6 +59,8 @@ pub(crate) fn skeleton() -> utoipa::openapi::OpenApi {
     let mut document = Skeleton::openapi();
     document.info.license = Some(utoipa::openapi::info::License::new("Apache-2.0 OR MIT"));
     let components = document.components.get_or_insert_default();
+    // Those of fields come along with them; those of parameters would be missing.
+    components.schemas.extend(text::schemas());
     let header = |name: &str| SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new(name)));
     components.add_security_scheme("api_key", header("X-API-Key"));
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
@@ -164,7 +166,7 @@ fn operations(document: &Value, tag: &Value) -> Vec<Operation> {
         path: path.clone(),
         summary: text(&op["summary"]),
         description: Prose::read(&op["description"]),
-        needs: text(&op["x-keyrack-needs"]),
+        needs: text(&op["x-keyrack-needs"]["in_words"]),
         parameters: parameters(op),
         fields: fields(document, op),
         answers: answers(op),
@@ -221,7 +223,7 @@ fn meaning(property: &Value) -> Prose {
 /// The texts that fields and parameters are of, each with what it may hold.
 fn texts(document: &Value) -> Vec<Row> {
     let schemas = document["components"]["schemas"].as_object().into_iter().flatten();
-    let texts = schemas.filter(|(_, schema)| schema["type"] == "string");
+    let texts = schemas.filter(|(_, schema)| matches!(schema["type"].as_str(), Some("string" | "integer")));
     let rows = texts.map(|(name, schema)| Row {
         name: name.clone(),
         kind: held(schema),

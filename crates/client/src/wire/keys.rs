@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::text::{Description, ForeignKey, Name, Network, Reason, Scope, Sha256};
+use super::text::{Description, ForeignKey, GroupReference, Name, Network, Reason, Scope, Sha256, WorkspaceReference};
 use super::{Environment, KeyStatus, Level, Role, given, present};
 
 /// An API key. Its text is never part of it.
@@ -89,9 +89,11 @@ pub struct CreateKey {
     pub environment: Option<Environment>,
     /// The name or id of its group; `default` if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<GroupReference>)]
     pub group: Option<String>,
     /// The slug or id of the workspace to bind it to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<WorkspaceReference>)]
     pub workspace: Option<String>,
     /// What it may do; the group's default scopes if neither this nor a level is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -287,9 +289,11 @@ pub struct ImportKey {
     pub environment: Option<Environment>,
     /// The name or id of its group; `default` if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<GroupReference>)]
     pub group: Option<String>,
     /// The slug or id of the workspace to bind it to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<WorkspaceReference>)]
     pub workspace: Option<String>,
     /// What it may do.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Role;
-use super::text::{EmailAddress, Name, Password};
+use super::text::{EmailAddress, InvitationToken, Name, Password};
 
 /// A person's place in an organization.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -74,6 +74,7 @@ pub struct Invitation {
 #[serde(deny_unknown_fields)]
 pub struct AcceptInvitation {
     /// The token of the invitation.
+    #[schema(value_type = InvitationToken)]
     pub token: String,
     /// The password of the account: a new one, or the one it has.
     #[schema(value_type = Password)]

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::text::{EmailAddress, Name, Slug};
+use super::text::{EmailAddress, GroupReference, Name, Slug};
 use super::{OrganizationState, Tier, given};
 
 /// A tenant.
@@ -115,6 +115,6 @@ pub struct Settings {
 pub struct UpdateSettings {
     /// The groups, by name or id, whose keys may manage the organization. With none, only people do.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, value_type = Option<Vec<GroupReference>>)]
     pub access_groups: Option<Vec<String>>,
 }

@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::text::{Host, Method, Name, Organizations, PathPattern, Resource, Scope, ServiceUrl};
+use super::text::{
+    GroupReference, Host, KeyId, Method, Name, Organizations, PathPattern, Resource, Scope, ServiceUrl,
+    WorkspaceReference,
+};
 use super::{Role, given};
 
 /// A door: host, path and methods, what it asks of callers, and what is behind it.
@@ -47,10 +50,11 @@ pub struct Guard {
     pub organizations: Option<String>,
     /// Keys of these groups, by name or id, are let in...
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<GroupReference>>)]
     pub groups: Option<Vec<String>>,
     /// ...or these keys, by id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Vec<Uuid>>)]
+    #[schema(value_type = Option<Vec<KeyId>>)]
     pub keys: Option<Vec<String>>,
     /// The scope that is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,6 +69,7 @@ pub struct Guard {
     pub roles: Option<Vec<Role>>,
     /// The workspace of the door, by slug or id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<WorkspaceReference>)]
     pub workspace: Option<String>,
     /// Signed-in people are let in too.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,9 +1,13 @@
 //! What texts may hold, for the `OpenAPI` document. On the wire, and in these types, they are plain strings; what is written
 //! here is what the use cases check.
+//!
+//! A text that stands for something of an organization says for what, as `x-keyrack-refers-to`: wherever such a field stands,
+//! tests try it with what is another organization's.
 
 use std::borrow::Cow;
 
-use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::openapi::extensions::Extensions;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::{RefOr, SchemaFormat};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -26,7 +30,14 @@ macro_rules! texts {
                 Cow::Borrowed(stringify!($name))
             }
         }
-    )*};
+    )*
+
+        /// All of them by their names.
+        pub fn schemas() -> impl Iterator<Item = (String, RefOr<Schema>)> {
+            let all: &[(&str, fn() -> RefOr<Schema>)] = &[$((stringify!($name), $name::schema)),*];
+            all.iter().map(|(name, schema)| ((*name).to_owned(), schema()))
+        }
+    };
 }
 
 texts! {
@@ -71,9 +82,49 @@ texts! {
     /// What lists of keys are sorted by.
     KeyOrder { enum_values(Some(["created_at", "last_used_at"])) }
     /// Names a request, so that it can be repeated: printable ASCII.
-    IdempotencyKey { min_length(Some(1)), max_length(Some(255)), pattern(Some("^[!-~]([ -~]*[!-~])?$")) }
+    IdempotencyKey {
+        min_length(Some(1)), max_length(Some(255)), pattern(Some("^[!-~]([ -~]*[!-~])?$")), extensions(Some(to("request"))),
+    }
     /// Whose keys are taken: of the route's organization, or of all.
     Organizations { pattern(Some("^(own|any)$")) }
+    /// The id of a key.
+    KeyId { format(UUID), extensions(Some(to("key"))) }
+    /// The text of a key.
+    KeyText { extensions(Some(to("key_text"))) }
+    /// The number of a secret of a key, from 1.
+    SecretVersion { schema_type(SchemaType::new(Type::Integer)), format(INT64), extensions(Some(to("secret_version"))) }
+    /// The id of a group.
+    GroupId { format(UUID), extensions(Some(to("group"))) }
+    /// The name or id of a group.
+    GroupReference { extensions(Some(to("group"))) }
+    /// The id of a workspace.
+    WorkspaceId { format(UUID), extensions(Some(to("workspace"))) }
+    /// The slug or id of a workspace.
+    WorkspaceReference { extensions(Some(to("workspace"))) }
+    /// The id of a route.
+    RouteId { format(UUID), extensions(Some(to("route"))) }
+    /// The id of a person.
+    UserId { format(UUID), extensions(Some(to("user"))) }
+    /// The id of an organization.
+    OrganizationId { format(UUID), extensions(Some(to("organization"))) }
+    /// The slug or id of an organization.
+    OrganizationReference { extensions(Some(to("organization"))) }
+    /// The token of an invitation.
+    InvitationToken { extensions(Some(to("invitation"))) }
+    /// The id of a person or a key that did something.
+    ActorId { format(UUID), extensions(Some(to("actor"))) }
+    /// The id of something that was changed.
+    SubjectId { format(UUID), extensions(Some(to("subject"))) }
+    /// Where a part of a list ended, as the answer with that part said.
+    Cursor { extensions(Some(to("cursor"))) }
+}
+
+const UUID: Option<SchemaFormat> = Some(SchemaFormat::KnownFormat(KnownFormat::Uuid));
+const INT64: Option<SchemaFormat> = Some(SchemaFormat::KnownFormat(KnownFormat::Int64));
+
+/// Says what a text stands for. No second extension beside it: several would stand in another order each time.
+fn to(kind: &str) -> Extensions {
+    Extensions::from_iter([("x-keyrack-refers-to", kind)])
 }
 
 const VISIBLE: &str = r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$";

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::text::{Address, RequestPath, Scope};
+use super::text::{Address, GroupReference, KeyText, RequestPath, Scope, WorkspaceReference};
 use super::{Environment, Role};
 
 /// May this key do this?
@@ -14,6 +14,7 @@ use super::{Environment, Role};
 #[serde(deny_unknown_fields)]
 pub struct VerifyKey {
     /// The text of the key.
+    #[schema(value_type = KeyText)]
     pub key: String,
     /// The scope it must have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -21,9 +22,11 @@ pub struct VerifyKey {
     pub scope: Option<String>,
     /// The workspace the request is about, by slug or id. A key bound to one needs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<WorkspaceReference>)]
     pub workspace: Option<String>,
     /// The groups, by name or id, of which it must be in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<GroupReference>>)]
     pub groups: Option<Vec<String>>,
     /// The roles of which it must count as one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -118,6 +121,7 @@ pub struct VerifiedKeys {
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct Introspect {
     /// The text of the key.
+    #[schema(value_type = KeyText)]
     pub token: String,
     /// Allowed by the standard; nothing depends on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use jiff::Timestamp;
+use keyrack_client::wire::text;
 use keyrack_client::wire::{AuditEvent, Page};
 use keyrack_engine::AuditFilter;
 use serde::Deserialize;
@@ -23,8 +24,10 @@ pub(super) struct ListAudit {
     /// What happened, such as `key.revoked`.
     kind: Option<String>,
     /// Who did it.
+    #[param(value_type = Option<text::ActorId>)]
     actor: Option<Uuid>,
     /// To what it was done.
+    #[param(value_type = Option<text::SubjectId>)]
     subject: Option<Uuid>,
     /// Not before this moment.
     from: Option<Timestamp>,
@@ -34,6 +37,7 @@ pub(super) struct ListAudit {
     #[param(minimum = 1, maximum = 200)]
     limit: Option<i64>,
     /// Where the part before ended.
+    #[param(value_type = Option<text::Cursor>)]
     cursor: Option<String>,
 }
 

@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use http::StatusCode;
+use keyrack_client::wire::text;
 use keyrack_client::wire::{CreateGroup, Group, Page, UpdateGroup};
 use keyrack_core::GroupId;
 use keyrack_engine::{Context, GroupPatch, HashProfile, KeyGroup, NewGroup};
@@ -66,7 +67,7 @@ pub(super) async fn create(
 }
 
 /// Show a group
-#[utoipa::path(get, path = "/api/groups/{id}", tag = "groups", operation_id = "getGroup", params(("id" = Uuid, Path)),
+#[utoipa::path(get, path = "/api/groups/{id}", tag = "groups", operation_id = "getGroup", params(("id" = text::GroupId, Path)),
     responses((status = 200, body = Group), (status = 404, description = "No such group")))]
 pub(super) async fn get(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>) -> Result<Json<Group>, ApiError> {
     let group = app.engine.get_group(&caller.context, GroupId(id)).await?;
@@ -76,7 +77,7 @@ pub(super) async fn get(State(app): State<App>, caller: Caller, Path(id): Path<U
 /// Change a group
 ///
 /// Keys that exist keep their look and their scopes.
-#[utoipa::path(patch, path = "/api/groups/{id}", tag = "groups", operation_id = "updateGroup", params(("id" = Uuid, Path)),
+#[utoipa::path(patch, path = "/api/groups/{id}", tag = "groups", operation_id = "updateGroup", params(("id" = text::GroupId, Path)),
     request_body = UpdateGroup,
     responses((status = 200, body = Group), (status = 404, description = "No such group"),
         (status = 409, description = "The name is taken")))]
@@ -98,7 +99,7 @@ pub(super) async fn update(
 
 /// Delete a group
 #[utoipa::path(delete, path = "/api/groups/{id}", tag = "groups", operation_id = "deleteGroup",
-    params(("id" = Uuid, Path), Deletion),
+    params(("id" = text::GroupId, Path), Deletion),
     responses((status = 204), (status = 404, description = "No such group"),
         (status = 409, description = "It has live keys, or a route or setting names it")))]
 pub(super) async fn delete(

@@ -65,8 +65,10 @@ fn answer(status: StatusCode, is_replay: bool, body: impl Serialize) -> Response
 #[into_params(parameter_in = Query)]
 pub(super) struct ListKeys {
     /// The name or id of a group.
+    #[param(value_type = Option<text::GroupReference>)]
     group: Option<String>,
     /// The slug or id of a workspace.
+    #[param(value_type = Option<text::WorkspaceReference>)]
     workspace: Option<String>,
     /// What they are now.
     status: Option<keyrack_client::wire::KeyStatus>,
@@ -82,6 +84,7 @@ pub(super) struct ListKeys {
     #[param(minimum = 1, maximum = 200)]
     limit: Option<i64>,
     /// Where the part before ended.
+    #[param(value_type = Option<text::Cursor>)]
     cursor: Option<String>,
 }
 
@@ -160,7 +163,7 @@ pub(super) async fn import(
 }
 
 /// Show a key
-#[utoipa::path(get, path = "/api/keys/{id}", tag = "keys", operation_id = "getKey", params(("id" = Uuid, Path)),
+#[utoipa::path(get, path = "/api/keys/{id}", tag = "keys", operation_id = "getKey", params(("id" = text::KeyId, Path)),
     responses((status = 200, body = ApiKey), (status = 404, description = "No such key")))]
 pub(super) async fn get(
     State(app): State<App>,
@@ -173,7 +176,7 @@ pub(super) async fn get(
 /// Change a key
 ///
 /// What it is bound to (group, workspace, environment) never changes.
-#[utoipa::path(patch, path = "/api/keys/{id}", tag = "keys", operation_id = "updateKey", params(("id" = Uuid, Path)), request_body = UpdateKey,
+#[utoipa::path(patch, path = "/api/keys/{id}", tag = "keys", operation_id = "updateKey", params(("id" = text::KeyId, Path)), request_body = UpdateKey,
     responses((status = 200, body = ApiKey), (status = 404, description = "No such key"),
         (status = 409, description = "The key is revoked or expired, or the name is taken")))]
 pub(super) async fn update(
@@ -188,7 +191,7 @@ pub(super) async fn update(
 /// Delete a key
 ///
 /// Its name and digest stay behind, so that the audit log can name it and its text can never come back.
-#[utoipa::path(delete, path = "/api/keys/{id}", tag = "keys", operation_id = "deleteKey", params(("id" = Uuid, Path)),
+#[utoipa::path(delete, path = "/api/keys/{id}", tag = "keys", operation_id = "deleteKey", params(("id" = text::KeyId, Path)),
     responses((status = 204), (status = 404, description = "No such key")))]
 pub(super) async fn delete(
     State(app): State<App>,
@@ -203,7 +206,7 @@ pub(super) async fn delete(
 ///
 /// The key gets a new secret and keeps its id; the old secret is taken until the overlap ends.
 #[utoipa::path(post, path = "/api/keys/{id}/rotate", tag = "keys", operation_id = "rotateKey", request_body = Option<RotateKey>,
-    params(("id" = Uuid, Path), ("Idempotency-Key" = Option<text::IdempotencyKey>, Header, description = "Names the request; recognised for 24 hours")),
+    params(("id" = text::KeyId, Path), ("Idempotency-Key" = Option<text::IdempotencyKey>, Header, description = "Names the request; recognised for 24 hours")),
     responses((status = 200, body = RotatedKey), (status = 404, description = "No such key"),
         (status = 409, description = "The key is final, or an overlap is going on"),
         (status = 422, description = "The Idempotency-Key was used for another request")))]
@@ -226,7 +229,7 @@ pub(super) async fn rotate(
 /// Revoke a key
 ///
 /// For good. When this has answered, no request is let in with it. Revoking a revoked key changes nothing.
-#[utoipa::path(post, path = "/api/keys/{id}/revoke", tag = "keys", operation_id = "revokeKey", params(("id" = Uuid, Path)), request_body = Option<RevokeKey>,
+#[utoipa::path(post, path = "/api/keys/{id}/revoke", tag = "keys", operation_id = "revokeKey", params(("id" = text::KeyId, Path)), request_body = Option<RevokeKey>,
     responses((status = 200, body = RevokedKey), (status = 404, description = "No such key")))]
 pub(super) async fn revoke(
     State(app): State<App>,
@@ -241,7 +244,7 @@ pub(super) async fn revoke(
 /// List the secrets of a key
 ///
 /// Without their texts, oldest first.
-#[utoipa::path(get, path = "/api/keys/{id}/secrets", tag = "keys", operation_id = "listSecrets", params(("id" = Uuid, Path)),
+#[utoipa::path(get, path = "/api/keys/{id}/secrets", tag = "keys", operation_id = "listSecrets", params(("id" = text::KeyId, Path)),
     responses((status = 200, body = Page<Secret>), (status = 404, description = "No such key")))]
 pub(super) async fn list_secrets(
     State(app): State<App>,
@@ -256,7 +259,7 @@ pub(super) async fn list_secrets(
 ///
 /// The old secret is taken no more.
 #[utoipa::path(delete, path = "/api/keys/{id}/secrets/{version}", tag = "keys", operation_id = "endOverlap",
-    params(("id" = Uuid, Path), ("version" = i64, Path)),
+    params(("id" = text::KeyId, Path), ("version" = text::SecretVersion, Path)),
     responses((status = 204), (status = 404, description = "No such key or secret"),
         (status = 409, description = "It is the key's newest secret")))]
 pub(super) async fn end_overlap(

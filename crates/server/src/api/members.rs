@@ -3,6 +3,7 @@
 use axum::extract::Extension;
 use axum::extract::State;
 use http::StatusCode;
+use keyrack_client::wire::text;
 use keyrack_client::wire::{AcceptInvitation, AddMember, AddedMember, Invitation, Member, Page, UpdateMember};
 use keyrack_core::{Role, UserId};
 use keyrack_engine::{Invited, NewMember};
@@ -79,7 +80,7 @@ pub(super) async fn accept(
 ///
 /// Owners are made and unmade by owners who are signed in.
 #[utoipa::path(patch, path = "/api/members/{user_id}", tag = "members", operation_id = "updateMember",
-    params(("user_id" = Uuid, Path)), request_body = UpdateMember,
+    params(("user_id" = text::UserId, Path)), request_body = UpdateMember,
     responses((status = 200, body = Member), (status = 404, description = "No such member"),
         (status = 409, description = "The last owner stays one")))]
 pub(super) async fn update(
@@ -96,7 +97,7 @@ pub(super) async fn update(
 ///
 /// Keys they made go on working.
 #[utoipa::path(delete, path = "/api/members/{user_id}", tag = "members", operation_id = "removeMember",
-    params(("user_id" = Uuid, Path)),
+    params(("user_id" = text::UserId, Path)),
     responses((status = 204), (status = 404, description = "No such member"),
         (status = 409, description = "The last owner stays")))]
 pub(super) async fn remove(

@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use http::StatusCode;
+use keyrack_client::wire::text;
 use keyrack_client::wire::{CreateOrganization, Organization, Page, UpdateOrganization};
 use keyrack_core::{OrganizationId, OrganizationState, Tier};
 use keyrack_engine::{Context, NewOrganization, OrganizationPatch};
@@ -25,6 +26,7 @@ pub(super) struct Paging {
     #[param(minimum = 1, maximum = 200)]
     pub limit: Option<i64>,
     /// Where the part before ended.
+    #[param(value_type = Option<text::Cursor>)]
     pub cursor: Option<String>,
 }
 
@@ -55,7 +57,7 @@ pub(super) async fn list(
 
 /// Make an organization
 ///
-/// Needs an instance admin. The groups `default` and `management` come with it.
+/// The groups `default` and `management` come with it.
 #[utoipa::path(post, path = "/api/organizations", tag = "organizations", operation_id = "createOrganization",
     request_body = CreateOrganization,
     responses((status = 201, body = Organization), (status = 409, description = "The slug is, or once was, taken")))]
@@ -76,7 +78,7 @@ pub(super) async fn create(
 
 /// Show an organization
 #[utoipa::path(get, path = "/api/organizations/{id}", tag = "organizations", operation_id = "getOrganization",
-    params(("id" = Uuid, Path)),
+    params(("id" = text::OrganizationId, Path)),
     responses((status = 200, body = Organization), (status = 404, description = "No such organization")))]
 pub(super) async fn get(
     State(app): State<App>,
@@ -90,7 +92,7 @@ pub(super) async fn get(
 ///
 /// Tier and state are changed by instance admins only. A suspended or deleted organization lets nobody in.
 #[utoipa::path(patch, path = "/api/organizations/{id}", tag = "organizations", operation_id = "updateOrganization",
-    params(("id" = Uuid, Path)), request_body = UpdateOrganization,
+    params(("id" = text::OrganizationId, Path)), request_body = UpdateOrganization,
     responses((status = 200, body = Organization), (status = 404, description = "No such organization"),
         (status = 409, description = "The organization is deleted")))]
 pub(super) async fn update(

@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use http::StatusCode;
+use keyrack_client::wire::text;
 use keyrack_client::wire::{CreateRoute, Page, Route, UpdateRoute};
 use keyrack_core::RouteId;
 use keyrack_engine::{NewRoute, RoutePatch};
@@ -49,7 +50,7 @@ pub(super) async fn create(
 }
 
 /// Show a route
-#[utoipa::path(get, path = "/api/routes/{id}", tag = "routes", operation_id = "getRoute", params(("id" = Uuid, Path)),
+#[utoipa::path(get, path = "/api/routes/{id}", tag = "routes", operation_id = "getRoute", params(("id" = text::RouteId, Path)),
     responses((status = 200, body = Route), (status = 404, description = "No such route")))]
 pub(super) async fn get(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>) -> Result<Json<Route>, ApiError> {
     Ok(Json(shown(&app, app.engine.get_route(&caller.context, RouteId(id)).await?)?))
@@ -58,7 +59,7 @@ pub(super) async fn get(State(app): State<App>, caller: Caller, Path(id): Path<U
 /// Change a route
 ///
 /// Guard and target are replaced whole.
-#[utoipa::path(patch, path = "/api/routes/{id}", tag = "routes", operation_id = "updateRoute", params(("id" = Uuid, Path)),
+#[utoipa::path(patch, path = "/api/routes/{id}", tag = "routes", operation_id = "updateRoute", params(("id" = text::RouteId, Path)),
     request_body = UpdateRoute,
     responses((status = 200, body = Route), (status = 404, description = "No such route"),
         (status = 409, description = "Another route takes the same requests, or it was changed meanwhile")))]
@@ -80,7 +81,7 @@ pub(super) async fn update(
 }
 
 /// Delete a route
-#[utoipa::path(delete, path = "/api/routes/{id}", tag = "routes", operation_id = "deleteRoute", params(("id" = Uuid, Path)),
+#[utoipa::path(delete, path = "/api/routes/{id}", tag = "routes", operation_id = "deleteRoute", params(("id" = text::RouteId, Path)),
     responses((status = 204), (status = 404, description = "No such route")))]
 pub(super) async fn delete(
     State(app): State<App>,

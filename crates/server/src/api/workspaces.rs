@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use http::StatusCode;
+use keyrack_client::wire::text;
 use keyrack_client::wire::{CreateWorkspace, Page, UpdateWorkspace, Workspace};
 use keyrack_core::WorkspaceId;
 use uuid::Uuid;
@@ -37,7 +38,7 @@ pub(super) async fn create(
 
 /// Show a workspace
 #[utoipa::path(get, path = "/api/workspaces/{id}", tag = "workspaces", operation_id = "getWorkspace",
-    params(("id" = Uuid, Path)),
+    params(("id" = text::WorkspaceId, Path)),
     responses((status = 200, body = Workspace), (status = 404, description = "No such workspace")))]
 pub(super) async fn get(
     State(app): State<App>,
@@ -51,7 +52,7 @@ pub(super) async fn get(
 ///
 /// Its slug stays.
 #[utoipa::path(patch, path = "/api/workspaces/{id}", tag = "workspaces", operation_id = "updateWorkspace",
-    params(("id" = Uuid, Path)), request_body = UpdateWorkspace,
+    params(("id" = text::WorkspaceId, Path)), request_body = UpdateWorkspace,
     responses((status = 200, body = Workspace), (status = 404, description = "No such workspace")))]
 pub(super) async fn update(
     State(app): State<App>,
@@ -65,7 +66,7 @@ pub(super) async fn update(
 
 /// Delete a workspace
 #[utoipa::path(delete, path = "/api/workspaces/{id}", tag = "workspaces", operation_id = "deleteWorkspace",
-    params(("id" = Uuid, Path), Deletion),
+    params(("id" = text::WorkspaceId, Path), Deletion),
     responses((status = 204), (status = 404, description = "No such workspace"),
         (status = 409, description = "It has live keys, or a route names it")))]
 pub(super) async fn delete(
