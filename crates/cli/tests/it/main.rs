@@ -8,6 +8,7 @@ mod clock;
 mod command_line;
 mod errors;
 mod leaks;
+mod matrix;
 mod nodes;
 mod openapi;
 mod outages;
