@@ -13,7 +13,7 @@ pub enum Needs {
     Anyone,
     /// A session; keys are refused.
     Session,
-    /// A session, or a key of an access group, with this scope over one of Keyrack's own resources; and how far it reaches.
+    /// A session, or a key of an access group, with this scope over one of Keyrack's own resources; and what it is about.
     Manage(&'static str, Action, Reach),
     /// Any key (of whatever group) or session with this scope.
     Scope(&'static str, Action),

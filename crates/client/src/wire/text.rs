@@ -92,7 +92,9 @@ texts! {
     /// The text of a key.
     KeyText { extensions(Some(to("key_text"))) }
     /// The number of a secret of a key, from 1.
-    SecretVersion { schema_type(SchemaType::new(Type::Integer)), format(INT64), extensions(Some(to("secret_version"))) }
+    SecretVersion {
+        schema_type(SchemaType::new(Type::Integer)), format(INT64), extensions(Some(to("secret_version"))),
+    }
     /// The id of a group.
     GroupId { format(UUID), extensions(Some(to("group"))) }
     /// The name or id of a group.

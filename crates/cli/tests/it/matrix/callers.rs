@@ -281,6 +281,19 @@ fn distinct(mut scopes: Vec<&String>) -> Vec<&String> {
     scopes
 }
 
+#[tokio::test]
+async fn only_a_key_of_the_whole_organization_may_act_for_the_instance() {
+    let world = World::start(Database::Sqlite).await;
+    let site = Site { world: &world, tenant: &world.acme, workspace: None };
+    let bound = Site { workspace: Some(&world.acme.workspace), ..site };
+    for (site, code) in [(site, "VALID"), (bound, "NOT_FOUND")] {
+        let key = Caller::key(("a key with the instance's scope", site), "management", &[MANAGE[1], INSTANCE]).await;
+        let asked = world.keyrack.http().post("/api/verify").bearer(key.text());
+        let asked = asked.json(&json!({"key": world.beta.secret})).send().await.expect_status(200);
+        assert_eq!(asked.json()["code"], code, "{}", asked.text());
+    }
+}
+
 /// What a key may do beyond the door depends on what it is to do; so these requests are about nothing, and wrong.
 #[tokio::test]
 async fn a_key_with_just_the_scope_that_is_needed_passes_the_door() {

@@ -1,5 +1,5 @@
-//! What is another organization's, or another workspace's, wherever a request may name something: it is answered like what
-//! nothing has, byte for byte, and nothing changes.
+//! What is another organization's, or another workspace's, wherever a request may name something: it is answered like
+//! what nothing has, byte for byte, and nothing changes.
 
 use keyrack_testkit::{Answer, Database, Http};
 use serde_json::{Value, json};

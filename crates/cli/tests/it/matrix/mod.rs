@@ -1,8 +1,8 @@
 //! Every endpoint with every kind of caller, and with ids of others wherever an id may stand.
 //!
-//! Both are driven by the committed document: what an operation needs (`x-keyrack-needs`), and what the fields of a request
-//! stand for (`x-keyrack-refers-to`). All that is written by hand is a valid request for each operation, in `samples`; an
-//! operation without one fails by name.
+//! Both are driven by the committed document: what an operation needs (`x-keyrack-needs`), and what the fields of a
+//! request stand for (`x-keyrack-refers-to`). All that is written by hand is a valid request for each operation, in
+//! `samples`; an operation without one fails by name.
 
 mod callers;
 mod ids;
@@ -265,6 +265,24 @@ fn what_the_document_says_of_security_is_what_an_operation_needs() {
     }
 }
 
+/// What anybody may call; and what any key may, of whatever group.
+const OPEN: [&str; 4] = ["live", "ready", "signIn", "acceptInvitation"];
+const FOR_ANY_KEY: [&str; 4] = ["whoAmI", "verifyKey", "verifyKeys", "introspect"];
+
+/// The matrices believe what the table of endpoints says. So what it leaves open is said here a second time.
+#[test]
+fn no_other_operation_is_open() {
+    let (mut open, mut for_any_key): (Vec<_>, Vec<_>) = (OPEN.into(), FOR_ANY_KEY.into());
+    for operation in operations() {
+        let expected = if operation.needs.nothing() { &mut open } else { &mut for_any_key };
+        if operation.needs.nothing() || operation.needs.keys == Keys::Any {
+            let at = expected.iter().position(|id| *id == operation.id);
+            expected.remove(at.unwrap_or_else(|| panic!("{operation} is open")));
+        }
+    }
+    assert!(open.is_empty() && for_any_key.is_empty(), "{open:?} {for_any_key:?}");
+}
+
 /// Texts of requests that stand for nothing of an organization and need no name of their own.
 const PLAIN: [(&str, &str); 8] = [
     ("signIn", "/email"),
@@ -299,7 +317,7 @@ fn whatever_names_something_in_a_request_says_what() {
             if is_bare {
                 let found = PLAIN.iter().find(|(id, place)| *id == operation.id && *place == at.to_string());
                 let known = found.unwrap_or_else(|| {
-                    panic!("{operation} {at} is any text: give it a type of wire/text.rs, or say here that it names nothing")
+                    panic!("{operation} {at} is any text: give it a type of wire/text.rs, or a line in PLAIN")
                 });
                 plain.push(known);
             }
