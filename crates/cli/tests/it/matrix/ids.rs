@@ -196,7 +196,7 @@ async fn nothing_opens(caller: &mut Caller, site: Site<'_>, others: &Others<'_>)
             let sample = site.sample(&operation.id).await;
             let before = state(site.world, &operation).await;
             for (theirs, nothing) in &values {
-                let what = format!("{operation} {}{theirs} as {}", place.at, caller.name);
+                let what = format!("{operation} {} {theirs} as {}", place.at, caller.name);
                 let answer = caller.ask(&http, &operation, &sample.with(&place.at, theirs)).await;
                 if place.refers_to == "request" {
                     is_done_anew(&what, &answer, &operation);
@@ -218,7 +218,7 @@ async fn nothing_opens(caller: &mut Caller, site: Site<'_>, others: &Others<'_>)
             if let Some(value) = own(site, &operation, place).await {
                 let sample = site.sample(&operation.id).await.with(&place.at, &value);
                 let answer = caller.ask(&http, &operation, &sample).await;
-                assert_eq!(answer.status, operation.success, "{operation} {}{value}: {}", place.at, answer.text());
+                assert_eq!(answer.status, operation.success, "{operation} {} {value}: {}", place.at, answer.text());
             }
         }
     }
