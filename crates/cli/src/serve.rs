@@ -52,6 +52,21 @@ fn keep_out_of_core_dumps() {
     }
 }
 
+/// How many connections there may be, if we take as many files as the system gives us. Half of them are for services behind
+/// doors, and some for the database.
+fn connections_at_most(wanted: usize) -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    const OWN: u64 = 128;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let is_raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok();
+    let Some(files) = (if is_raised { maximum } else { current }) else { return wanted };
+    let most = usize::try_from(files.saturating_sub(OWN) / 2).unwrap_or(usize::MAX).clamp(32, wanted);
+    if most < wanted {
+        tracing::warn!(most, wanted, "few files may be open, so there may be few connections (see ulimit -n)");
+    }
+    most
+}
+
 /// Tells something on stdout at once, also when that is no terminal.
 pub(crate) fn announce(line: &str) {
     use std::io::Write as _;
@@ -132,6 +147,7 @@ impl Server {
             trusted_proxies,
             egress_allow,
             own_addresses: std::iter::once(address).chain(metrics_address).collect(),
+            max_connections: connections_at_most(ServerSettings::default().max_connections),
         };
         let app = App::new(engine.clone(), server_settings);
         Ok(Self { engine, app, address, listener, metrics, seat })

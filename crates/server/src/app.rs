@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use keyrack_engine::Engine;
 
 use crate::doors::upstream::Upstreams;
+use crate::load::Load;
 use crate::request_id::{RequestId, RequestIds};
 use crate::settings::ServerSettings;
 
@@ -21,6 +22,8 @@ pub struct Inner {
     pub settings: ServerSettings,
     /// Connections to what is behind doors.
     pub upstreams: Upstreams,
+    /// How much is worked on.
+    pub(crate) load: Load,
     ids: RequestIds,
     is_leaving: AtomicBool,
 }
@@ -31,7 +34,14 @@ impl App {
         let upstreams = Upstreams::new(&settings);
         // Without randomness the server still serves; ids of two runs could then meet.
         let ids = RequestIds::starting_at(engine.random_bits().unwrap_or_default());
-        Self(Arc::new(Inner { engine, settings, upstreams, ids, is_leaving: AtomicBool::new(false) }))
+        Self(Arc::new(Inner {
+            engine,
+            settings,
+            upstreams,
+            load: Load::default(),
+            ids,
+            is_leaving: AtomicBool::new(false),
+        }))
     }
 
     /// From now on it says that it is not ready, and asks whoever comes to go elsewhere the next time: it is about to stop.

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::error::ApiError;
+use crate::load::{Crowded, Lane};
 use crate::needs::Needs;
 use crate::request_id::RequestId;
 
@@ -58,13 +59,31 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// Lets in whom the endpoint's guard lets in.
-pub(crate) async fn enter(
-    State((app, guard, needs)): State<(App, Option<Arc<Guard>>, Needs)>,
-    request: Request,
-    next: Next,
-) -> Response {
+/// What stands in front of an endpoint.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    app: App,
+    guard: Option<Arc<Guard>>,
+    needs: Needs,
+    lane: Lane,
+}
+
+impl Entry {
+    /// In front of an endpoint with these needs.
+    pub(crate) fn new(app: App, needs: Needs, lane: Lane) -> Self {
+        Self { app, guard: needs.guard().map(Arc::new), needs, lane }
+    }
+}
+
+/// Lets in whom the endpoint's guard lets in, if there is room for the request.
+pub(crate) async fn enter(State(entry): State<Entry>, request: Request, next: Next) -> Response {
+    let Entry { app, guard, needs, lane } = entry;
     let (mut parts, body) = request.into_parts();
+    let is_crowded = parts.extensions.get::<Crowded>().is_some();
+    let _room = match app.load.enter(lane, is_crowded).await {
+        Ok(room) => room,
+        Err(error) => return error.into_response(),
+    };
     if let Some(guard) = guard {
         match admitted(&app, &guard, needs, &parts).await {
             Ok(caller) => drop(parts.extensions.insert(caller)),

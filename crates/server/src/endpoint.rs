@@ -13,8 +13,9 @@ use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Required, Response};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use crate::app::App;
-use crate::caller;
+use crate::caller::{self, Entry};
 use crate::links;
+use crate::load::Lane;
 use crate::needs::Needs;
 
 /// Endpoints that are being gathered.
@@ -31,7 +32,17 @@ impl Endpoints {
 
     /// Adds the handlers of one path, all with the same needs.
     #[must_use]
-    pub(crate) fn add(self, needs: Needs, (schemas, mut paths, methods): UtoipaMethodRouter<App>) -> Self {
+    pub(crate) fn add(self, needs: Needs, routes: UtoipaMethodRouter<App>) -> Self {
+        self.add_in(needs.lane(), needs, routes)
+    }
+
+    /// The same of handlers that answer however much else there is to do.
+    #[must_use]
+    pub(crate) fn add_vital(self, needs: Needs, routes: UtoipaMethodRouter<App>) -> Self {
+        self.add_in(Lane::Vital, needs, routes)
+    }
+
+    fn add_in(self, lane: Lane, needs: Needs, (schemas, mut paths, methods): UtoipaMethodRouter<App>) -> Self {
         for item in paths.paths.values_mut() {
             let operations =
                 [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch].into_iter().flatten();
@@ -39,9 +50,9 @@ impl Endpoints {
                 document(operation, needs);
             }
         }
-        let guard = needs.guard().map(std::sync::Arc::new);
+        let entry = Entry::new(self.app.clone(), needs, lane);
         // Not around the answer to other methods: what a path takes is no secret, and one path has several guards.
-        let methods = methods.route_layer(from_fn_with_state((self.app.clone(), guard, needs), caller::enter));
+        let methods = methods.route_layer(from_fn_with_state(entry, caller::enter));
         Self { router: self.router.routes((schemas, paths, methods)), ..self }
     }
 
@@ -81,7 +92,7 @@ fn document(operation: &mut utoipa::openapi::path::Operation, needs: Needs) {
     };
     add("400", "The request cannot be read");
     add("500", "A fault of the server");
-    add("503", "The database, or a bounded queue, is not available; try again");
+    add("503", "The database is not available, or there is too much to do; try again");
     if has_body {
         add("413", "The body is too large");
         add("415", "The body has another Content-Type");

@@ -11,6 +11,7 @@ mod error;
 mod json;
 mod links;
 mod listen;
+mod load;
 mod metrics;
 mod needs;
 mod openapi;
@@ -44,8 +45,7 @@ pub fn router(app: App) -> Router {
     #[cfg(feature = "bench")]
     let router = {
         let needs = Needs::Scope("verification", keyrack_core::Action::Read);
-        let guard = needs.guard().map(std::sync::Arc::new);
-        let entry = from_fn_with_state((app.clone(), guard, needs), caller::enter);
+        let entry = from_fn_with_state(caller::Entry::new(app.clone(), needs, load::Lane::Memory), caller::enter);
         router.route("/-/constant", axum::routing::post(constant).layer(entry))
     };
     router

@@ -27,6 +27,7 @@ use crate::arriving::Arriving;
 use crate::caller::Peer;
 use crate::doors::gateway;
 use crate::error::{self, ApiError};
+use crate::load::Crowded;
 
 /// Bodies of requests, whichever way they came.
 pub type Body = axum::body::Body;
@@ -37,8 +38,8 @@ const HEAD_WITHIN: Duration = Duration::from_secs(10);
 const SAY_WITHIN: Duration = Duration::from_millis(50);
 /// How long requests in flight may take once the server is to stop.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
-/// The most connections at once; more wait to be accepted.
-const MAX_CONNECTIONS: usize = 20_000;
+/// Over one connection in so many only what is vital is answered, so that there is always room for that.
+const KEPT_FREE: usize = 20;
 /// The largest head of a request.
 const MAX_HEAD: usize = 32 * 1024;
 
@@ -55,11 +56,13 @@ impl Front {
         Self { app, router }
     }
 
-    /// Answers one request. Once the server is about to stop, it asks the client to come back on another connection.
+    /// Answers one request. Once the server is about to stop, and where connections are few, it asks the client to come back
+    /// on another one.
     pub async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let has_connection_header = request.version() <= Version::HTTP_11;
+        let is_crowded = request.extensions().get::<Crowded>().is_some();
         let mut response = self.answer_as_ever(request).await;
-        if has_connection_header && self.app.is_leaving() {
+        if has_connection_header && (is_crowded || self.app.is_leaving()) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
@@ -123,6 +126,7 @@ pub async fn serve(listener: TcpListener, front: Front, stop: impl Future<Output
 struct Connections {
     front: Front,
     builder: Arc<Builder<TokioExecutor>>,
+    /// Those that are free; whoever comes when there is none waits to be accepted.
     slots: Arc<Semaphore>,
     graceful: GracefulShutdown,
 }
@@ -137,7 +141,7 @@ impl Connections {
             .keep_alive_interval(Duration::from_secs(20))
             .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
             .max_concurrent_streams(256);
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let slots = Arc::new(Semaphore::new(front.app.settings.max_connections));
         Self { front, builder: Arc::new(builder), slots, graceful: GracefulShutdown::new() }
     }
 
@@ -159,6 +163,7 @@ impl Connections {
     fn take(&self, stream: TcpStream, peer: SocketAddr, slot: OwnedSemaphorePermit) {
         let _ = stream.set_nodelay(true);
         let front = self.front.clone();
+        let is_crowded = self.slots.available_permits() < front.app.settings.max_connections / KEPT_FREE;
         let begun = Arc::new(Notify::new());
         let begins = begun.clone();
         let service = service_fn(move |request: Request<Incoming>| {
@@ -167,6 +172,9 @@ impl Connections {
             async move {
                 let mut request = request.map(|body| Body::new(Arriving::new(body)));
                 request.extensions_mut().insert(Peer(Some(peer.ip())));
+                if is_crowded {
+                    request.extensions_mut().insert(Crowded);
+                }
                 Ok::<_, Infallible>(front.answer(request).await)
             }
         });

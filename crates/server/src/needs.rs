@@ -4,6 +4,8 @@ use keyrack_core::guard::{Audience, Demand};
 use keyrack_core::{Action, Guard, Scope};
 use serde_json::{Value, json};
 
+use crate::load::Lane;
+
 /// Who may call an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs {
@@ -52,6 +54,14 @@ impl Needs {
         // An instance admin who is signed in has no such scope: whether they are one stands in their account.
         let demand = self.scope().filter(|_| self != Self::Instance).map(Demand::Scope);
         Some(Guard { sessions: true, keys: self != Self::Session, demand, ..Guard::new(audience) })
+    }
+
+    /// What a request takes.
+    pub(crate) fn lane(self) -> Lane {
+        match self {
+            Self::Anyone | Self::Scope(..) => Lane::Memory,
+            Self::Nothing | Self::Session | Self::Manage(..) | Self::Access | Self::Instance => Lane::Database,
+        }
     }
 
     /// Whether a person is let in who is no member of the organization.

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 /// How the server behaves, apart from what is in the database.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ServerSettings {
     /// Peers that are proxies of ours: their `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
@@ -11,4 +11,17 @@ pub struct ServerSettings {
     pub egress_allow: Vec<IpNet>,
     /// The addresses we listen on ourselves; never an upstream.
     pub own_addresses: Vec<std::net::SocketAddr>,
+    /// The most connections at once. Over the last twentieth of them only what is vital is answered.
+    pub max_connections: usize,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            trusted_proxies: Vec::new(),
+            egress_allow: Vec::new(),
+            own_addresses: Vec::new(),
+            max_connections: 20_000,
+        }
+    }
 }

@@ -12,5 +12,6 @@ mod matrix;
 mod nodes;
 mod openapi;
 mod outages;
+mod overload;
 mod rolling;
 mod support;

@@ -31,8 +31,8 @@ const MAX_LIMIT: i64 = 200;
 /// Every endpoint with what it needs.
 pub(crate) fn endpoints(app: App) -> Endpoints {
     Endpoints::new(app, crate::openapi::skeleton())
-        .add(Needs::Nothing, routes!(health::live))
-        .add(Needs::Nothing, routes!(health::ready))
+        .add_vital(Needs::Nothing, routes!(health::live))
+        .add_vital(Needs::Nothing, routes!(health::ready))
         .add(Needs::Nothing, routes!(session::sign_in))
         .add(Needs::Anyone, routes!(session::who_am_i))
         .add(Needs::Session, routes!(session::sign_out))
@@ -45,7 +45,7 @@ pub(crate) fn endpoints(app: App) -> Endpoints {
         .add(Needs::Manage("keys", Read, Workspace), routes!(keys::get))
         .add(Needs::Manage("keys", Write, Workspace), routes!(keys::update, keys::delete))
         .add(Needs::Manage("keys", Write, Workspace), routes!(keys::rotate))
-        .add(Needs::Manage("keys", Write, Workspace), routes!(keys::revoke))
+        .add_vital(Needs::Manage("keys", Write, Workspace), routes!(keys::revoke))
         .add(Needs::Manage("keys", Read, Workspace), routes!(keys::list_secrets))
         .add(Needs::Manage("keys", Write, Workspace), routes!(keys::end_overlap))
         .add(Needs::Manage("groups", Read, Organization), routes!(groups::list))

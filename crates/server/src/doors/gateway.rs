@@ -19,6 +19,7 @@ use super::headers::{self, Identity};
 use crate::app::App;
 use crate::caller;
 use crate::error::{self, ApiError};
+use crate::load::Crowded;
 use crate::request_id::RequestId;
 use axum::body::Body;
 
@@ -46,6 +47,7 @@ pub async fn handle(app: &App, request: Request<Body>) -> Response {
 }
 
 async fn forward(app: &App, request: Request<Body>, id: &RequestId) -> Result<Response, ApiError> {
+    let _room = app.load.forward(request.extensions().get::<Crowded>().is_some())?;
     app.engine.require_serving()?;
     let (mut request, body) = request.into_parts();
     let host = host(&request.headers, &request.uri)?.ok_or_else(one_host)?.host().to_ascii_lowercase();

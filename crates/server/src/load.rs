@@ -1,0 +1,82 @@
+//! How much is worked on at once, and what is refused when it becomes too much: a quick 503 for some, while everybody else is
+//! answered as ever. What must not wait never does: to revoke a key, and to ask how the server is.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
+
+use crate::error::ApiError;
+
+/// How many requests have the database at once.
+const AT_THE_DATABASE: usize = 64;
+/// How many more may wait for it.
+const WAITING: usize = 448;
+/// How long they wait at most.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How many requests may be on their way to services behind doors.
+const FORWARDED: usize = 8192;
+
+/// What a request takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Lane {
+    /// It is answered whatever else is asked: revoking, and health.
+    Vital,
+    /// It is decided from memory and waits for nothing.
+    Memory,
+    /// It waits for the database.
+    Database,
+}
+
+/// A request that came over one of the last connections there is room for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Crowded;
+
+/// What is being worked on.
+pub(crate) struct Load {
+    places: Semaphore,
+    database: Semaphore,
+    forwarded: Semaphore,
+}
+
+/// Room for a request, until dropped.
+pub(crate) struct Room<'l>(#[expect(dead_code, reason = "held for their drop")] [Option<SemaphorePermit<'l>>; 2]);
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            places: Semaphore::new(AT_THE_DATABASE + WAITING),
+            database: Semaphore::new(AT_THE_DATABASE),
+            forwarded: Semaphore::new(FORWARDED),
+        }
+    }
+}
+
+impl Load {
+    /// Makes room for a request to an endpoint, or refuses it.
+    pub(crate) async fn enter(&self, lane: Lane, is_crowded: bool) -> Result<Room<'_>, ApiError> {
+        match lane {
+            Lane::Vital => Ok(Room([None, None])),
+            _ if is_crowded => Err(overloaded()),
+            Lane::Memory => Ok(Room([None, None])),
+            Lane::Database => {
+                let place = self.places.try_acquire().map_err(|_| overloaded())?;
+                let database = timeout(PATIENCE, self.database.acquire()).await.ok().and_then(Result::ok);
+                Ok(Room([Some(place), Some(database.ok_or_else(overloaded)?)]))
+            }
+        }
+    }
+
+    /// Makes room for a request to a service behind a door, or refuses it.
+    pub(crate) fn forward(&self, is_crowded: bool) -> Result<Room<'_>, ApiError> {
+        let room = self.forwarded.try_acquire().ok().filter(|_| !is_crowded);
+        Ok(Room([Some(room.ok_or_else(overloaded)?), None]))
+    }
+}
+
+fn overloaded() -> ApiError {
+    metrics::counter!("keyrack_shed_total").increment(1);
+    let message = "there is too much to do at this moment; try again in a while";
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
+}
