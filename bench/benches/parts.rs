@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use keyrack_bench::{digest, pepper, row, tenant, text};
 use keyrack_core::decide::{Caller, KeyFacts, Place, Request};
 use keyrack_core::guard::{Audience, Demand};
-use keyrack_core::status::{KeyState, Switch};
+use keyrack_core::status::{End, Switch};
 use keyrack_core::{
     Guard, IpAllowlist, KeyDigest, KeyId, OrganizationId, OrganizationState, ScopeSet, TextHash, decide, format,
 };
-use keyrack_engine::keyring::{Keyring, Loader, LookUp};
+use keyrack_engine::keyring::{Keyring, Loader};
 use uuid::Uuid;
 
 fn parts(c: &mut Criterion) {
@@ -34,8 +34,10 @@ fn deciding(c: &mut Criterion) {
         organization_state: OrganizationState::Active,
         in_access_group: false,
         workspace: None,
-        state: KeyState { switch: Switch::Active, expires_at: None },
-        secret_expires_at: None,
+        secret_matches: true,
+        switch: Switch::Active,
+        expires_at: End::NEVER,
+        secret_expires_at: End::NEVER,
         scopes: &scopes,
         ip_allowlist: &anywhere,
     };
@@ -60,7 +62,7 @@ fn keyring(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("find", size), |b| {
             b.iter(|| {
                 at = (at + 1) % wanted.len();
-                matches!(keyring.find(black_box(&wanted[at])), LookUp::Found(_))
+                keyring.find(black_box(&wanted[at])).matches
             });
         });
         let changed = [row(1)];

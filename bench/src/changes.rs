@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use keyrack_bench::instance::Server;
 use keyrack_client::wire::{CreateKey, RevokeKey, VerifyKey};
 use keyrack_client::{Client, HttpTransport};
 
 use crate::Options;
-use crate::instance::Instance;
+use crate::filled::Filled;
 use crate::load::{self, Kind};
-use crate::server::Server;
 
 /// How many changes there are to be in a second.
 const WANTED: u64 = 1000;
@@ -25,26 +25,26 @@ const NODES: usize = 3;
 type Http = Client<HttpTransport>;
 
 /// Prints both.
-pub(crate) fn measure(options: &Options, instance: &Instance) -> anyhow::Result<()> {
-    let nodes = if instance.kind == "postgres" { NODES } else { 1 };
-    let servers: anyhow::Result<Vec<Server>> = (0..nodes).map(|_| Server::start(options, instance, "0")).collect();
+pub(crate) fn measure(options: &Options, filled: &Filled) -> anyhow::Result<()> {
+    let nodes = if filled.kind == "postgres" { NODES } else { 1 };
+    let servers: anyhow::Result<Vec<Server>> = (0..nodes).map(|_| filled.instance.serve("0")).collect();
     let servers = servers?;
-    let clients: anyhow::Result<Vec<Arc<Http>>> = servers.iter().map(|server| client(server, instance)).collect();
+    let clients: anyhow::Result<Vec<Arc<Http>>> = servers.iter().map(|server| client(server, filled)).collect();
     let clients = clients?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let revocations = runtime.block_on(revoke(&clients))?;
     println!(
         "changes: {} keys, {}, {nodes} node(s): a revocation is answered in {:.1} ms, 99 of 100 in {:.1} ms; {} of {} \
          requests after the answer were let in",
-        instance.size,
-        instance.kind,
+        filled.size,
+        filled.kind,
         revocations.took[REVOCATIONS / 2].as_secs_f64() * 1e3,
         revocations.took[REVOCATIONS * 99 / 100].as_secs_f64() * 1e3,
         revocations.let_in,
         REVOCATIONS * nodes,
     );
     let folder = tempfile::tempdir()?;
-    let script = load::script(folder.path(), Kind::Good, instance)?;
+    let script = load::script(folder.path(), Kind::Good, filled)?;
     let quiet = load::run(options, &servers[0], &script, "/api/verify")?;
     let (over, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     for hand in 0..HANDS {
@@ -57,8 +57,8 @@ pub(crate) fn measure(options: &Options, instance: &Instance) -> anyhow::Result<
     over.store(true, Ordering::Relaxed);
     println!(
         "changes: {} keys, {}: {:.0} verified a second (p99 {}) alone, {:.0} (p99 {}) during {:.0} changes a second",
-        instance.size,
-        instance.kind,
+        filled.size,
+        filled.kind,
         quiet.rate,
         quiet.p99,
         busy.rate,
@@ -68,8 +68,8 @@ pub(crate) fn measure(options: &Options, instance: &Instance) -> anyhow::Result<
     Ok(())
 }
 
-fn client(server: &Server, instance: &Instance) -> anyhow::Result<Arc<Http>> {
-    Ok(Arc::new(Client::new(HttpTransport::new(&server.url)?, Some(&instance.manage))?))
+fn client(server: &Server, filled: &Filled) -> anyhow::Result<Arc<Http>> {
+    Ok(Arc::new(Client::new(HttpTransport::new(&server.url)?, Some(&filled.instance.management_key))?))
 }
 
 struct Revocations {

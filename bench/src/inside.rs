@@ -5,14 +5,15 @@ use std::sync::{Arc, Barrier};
 use std::time::Instant;
 
 use anyhow::Context as _;
+use keyrack_bench::instance::Instance;
 use keyrack_core::carrier::Carried;
 use keyrack_core::decide::Place;
 use keyrack_core::guard::{Audience, Demand};
 use keyrack_core::{Guard, PlainKey};
-use keyrack_engine::{Engine, EngineRole, OsRandom, Parts, Presented, Store, SystemClock};
+use keyrack_engine::{Engine, EngineRole, OsRandom, Parts, Presented, SystemClock};
 
 use crate::Options;
-use crate::instance::Instance;
+use crate::filled::Filled;
 
 /// How many decisions a run makes.
 const DECISIONS: usize = 2_000_000;
@@ -20,14 +21,14 @@ const DECISIONS: usize = 2_000_000;
 const ASKED: u64 = 200_000;
 
 /// Prints what a decision costs for many keys in no order, for a few, for one, and for one from two threads.
-pub(crate) fn measure(options: &Options, instance: &Instance) -> anyhow::Result<()> {
+pub(crate) fn measure(options: &Options, filled: &Filled) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let engine = runtime.block_on(open(instance))?;
+    let engine = runtime.block_on(open(&filled.instance))?;
     let organization = runtime.block_on(engine.default_organization())?.context("no organization")?;
     let demand = Some(Demand::Scope("contacts:read".parse()?));
     let guard = Guard { demand, ..Guard::new(Audience::Own(organization)) };
-    let asked = instance.size.min(ASKED);
-    let many: Vec<PlainKey> = (0..asked).map(|n| keyrack_bench::text(n * 7919 % instance.size)).collect();
+    let asked = filled.size.min(ASKED);
+    let many: Vec<PlainKey> = (0..asked).map(|n| keyrack_bench::text(n * 7919 % filled.size)).collect();
     let few = &many[..many.len().min(1000)];
     for (name, keys, threads) in [
         ("in no order", &many[..], 1),
@@ -40,13 +41,13 @@ pub(crate) fn measure(options: &Options, instance: &Instance) -> anyhow::Result<
             nanoseconds.push(run(&engine, &guard, keys, threads)?);
         }
         nanoseconds.sort_by(f64::total_cmp);
-        println!("inside: {:>10} keys, {name:>24}: {:>5.0} ns", instance.size, nanoseconds[nanoseconds.len() / 2]);
+        println!("inside: {:>10} keys, {name:>24}: {:>5.0} ns", filled.size, nanoseconds[nanoseconds.len() / 2]);
     }
     Ok(())
 }
 
 async fn open(instance: &Instance) -> anyhow::Result<Arc<Engine>> {
-    let store = Store::open(&instance.database, jiff::Timestamp::from_second(1_700_000_000)?).await?;
+    let store = instance.store().await?;
     let (clock, random) = (Arc::new(SystemClock), Arc::new(OsRandom::default()));
     let parts = Parts { store, clock, random, peppers: vec![instance.pepper()?] };
     Ok(Engine::start(parts, EngineRole::Guest { keys: true }).await?)

@@ -1,129 +1,165 @@
-//! A database with an organization and any number of keys in it.
+//! A database with an organization in it, keys put straight into it, and a server of it.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use keyrack_core::Pepper;
+use jiff::Timestamp;
+use keyrack_core::status::Switch;
+use keyrack_core::{Environment, GroupId, IpAllowlist, KeyId, OrganizationId, Pepper, PlainKey, ScopeSet, TextHash};
 use keyrack_store::{ApiKey, NewSecret, Store};
-use keyrack_testkit::postgres::PrivateCluster;
+use uuid::Uuid;
 
-use crate::Options;
-
-/// How many keys are written with one statement, and how many in one transaction.
-const BATCH: u64 = 1000;
+/// The e-mail address of the owner.
+pub const OWNER: &str = "bench@example.com";
+/// How many keys are written with one statement.
+const BATCH: usize = 1000;
+/// How many are written in one transaction.
 const TRANSACTION: u64 = 50_000;
 
-/// A database that a server can be started on.
-pub(crate) struct Instance {
-    /// How many keys are in it, beside the one that manages.
-    pub(crate) size: u64,
-    /// The name of its kind.
-    pub(crate) kind: &'static str,
-    /// Its URL.
-    pub(crate) database: String,
-    /// The file with its pepper.
-    pub(crate) keyfile: PathBuf,
+/// An instance with one organization.
+pub struct Instance {
+    keyrack: PathBuf,
+    keyfile: PathBuf,
+    /// The URL of its database.
+    pub database: String,
     /// A key that may do everything.
-    pub(crate) manage: String,
+    pub management_key: String,
 }
 
 impl Instance {
-    /// One on SQLite. It is kept, and found again the next time.
-    pub(crate) fn on_sqlite(options: &Options, size: u64) -> anyhow::Result<Self> {
-        let folder = options.folder.join(size.to_string());
-        let (database, keyfile) = (format!("sqlite:{}", folder.join("bench.db").display()), folder.join("keyfile"));
-        let remembered = folder.join("manage");
-        if let Ok(manage) = std::fs::read_to_string(&remembered) {
-            return Ok(Self { size, kind: "sqlite", database, keyfile, manage });
-        }
-        // What was begun and not finished is worth nothing.
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder)?;
-        let made = Self::make(options, "sqlite", database, keyfile, size)?;
-        std::fs::write(remembered, &made.manage)?;
-        Ok(made)
-    }
-
-    /// One on PostgreSQL, gone when its server is.
-    pub(crate) fn on_postgres(options: &Options, cluster: &PrivateCluster, size: u64) -> anyhow::Result<Self> {
-        let keyfile = cluster.directory().join(format!("{size}.keyfile"));
-        Self::make(options, "postgres", cluster.fresh_database(), keyfile, size)
-    }
-
-    fn make(
-        options: &Options,
-        kind: &'static str,
-        database: String,
-        keyfile: PathBuf,
-        size: u64,
-    ) -> anyhow::Result<Self> {
-        let mut init = Command::new(&options.keyrack)
-            .args(["init", "--json", "--organization", "bench", "--owner-email", "bench@example.com"])
-            .args(["--owner-password-stdin", "--database", &database, "--keyfile"])
+    /// Makes one with this program, on an empty database.
+    pub fn make(keyrack: &Path, database: String, keyfile: PathBuf) -> anyhow::Result<Self> {
+        let mut init = Command::new(keyrack)
+            .args(["init", "--json", "--organization", "bench", "--owner-email", OWNER, "--owner-password-stdin"])
+            .args(["--database", &database, "--keyfile"])
             .arg(&keyfile)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .spawn()?;
+            .spawn()
+            .context("build the server first: cargo build --release -p keyrack --features bench")?;
         init.stdin.take().context("no stdin")?.write_all(b"a password for benches only\n")?;
         let made: serde_json::Value = serde_json::from_slice(&init.wait_with_output()?.stdout)?;
-        let manage = made["management_key"].as_str().context("init gave no key")?.to_owned();
-        let instance = Self { size, kind, database, keyfile, manage };
+        let management_key = made["management_key"].as_str().context("init gave no key")?;
+        Ok(Self::known(keyrack, database, keyfile, management_key.to_owned()))
+    }
+
+    /// One that was made before.
+    pub fn known(keyrack: &Path, database: String, keyfile: PathBuf, management_key: String) -> Self {
+        Self { keyrack: keyrack.to_owned(), keyfile, database, management_key }
+    }
+
+    /// The database, opened.
+    pub async fn store(&self) -> anyhow::Result<Store> {
+        Ok(Store::open(&self.database, Timestamp::from_second(1_700_000_000)?).await?)
+    }
+
+    /// The pepper in its key file.
+    pub fn pepper(&self) -> anyhow::Result<Pepper> {
+        let text = std::fs::read_to_string(&self.keyfile)?;
+        let line = text.lines().find_map(|l| l.strip_prefix("key = \"")).context("the key file has no pepper")?;
+        let bytes = data_encoding::BASE64.decode(line.trim_end_matches('"').as_bytes())?;
+        let Ok(bytes) = bytes.try_into() else { bail!("the pepper is short") };
+        Ok(Pepper::new(1, &bytes))
+    }
+
+    /// Starts a server of it, on these processors only.
+    pub fn serve(&self, processors: &str) -> anyhow::Result<Server> {
         let begun = Instant::now();
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(instance.fill())?;
-        println!("{size} keys written to {kind} in {:.0} s", begun.elapsed().as_secs_f64());
-        Ok(instance)
+        let mut child = Command::new("taskset")
+            .args(["-c", processors])
+            .arg(&self.keyrack)
+            .args(["serve", "--listen", "127.0.0.1:0", "--log-level", "warn", "--database", &self.database])
+            .arg("--keyfile")
+            .arg(&self.keyfile)
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("taskset (util-linux) is needed")?;
+        let mut lines = BufReader::new(child.stdout.take().context("no stdout")?).lines();
+        let url = lines.find_map(|line| line.ok()?.strip_prefix("keyrack listens on ").map(str::to_owned));
+        Ok(Server { child, url: url.context("the server did not start")?, start: begun.elapsed() })
+    }
+}
+
+/// A running server. Killed on drop.
+pub struct Server {
+    child: Child,
+    /// Where it listens.
+    pub url: String,
+    /// How long it took to start.
+    pub start: Duration,
+}
+
+impl Server {
+    /// User and system time spent so far.
+    pub fn processor_time(&self) -> anyhow::Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+        // Hundredths of a second.
+        Ok(Duration::from_millis(ticks * 10))
     }
 
-    /// Puts keys straight into the database: the import over the API checks each of them, which is not what is measured.
-    async fn fill(&self) -> anyhow::Result<()> {
-        let pepper = self.pepper()?;
-        let now = jiff::Timestamp::from_second(1_700_000_000)?;
-        let store = Store::open(&self.database, now).await?;
-        let mut reader = store.read().await?;
-        let organization = reader.list_organizations(None, 1).await?.pop().context("no organization")?;
-        let group = reader.find_group_by_name(organization.id, "default").await?.context("no group")?;
-        drop(reader);
-        let numbers: Vec<u64> = (0..self.size).collect();
-        for part in numbers.chunks(usize::try_from(TRANSACTION)?) {
-            let mut writer = store.write(&[organization.id]).await?;
-            for batch in part.chunks(usize::try_from(BATCH)?) {
-                let rows: anyhow::Result<Vec<_>> = batch
-                    .iter()
-                    .map(|number| Ok((key(*number, organization.id, group.id, now)?, secret(*number, &pepper, now))))
-                    .collect();
-                let rows = rows?;
-                writer.insert_keys(&rows.iter().map(|(key, secret)| (key, secret)).collect::<Vec<_>>()).await?;
+    /// Resident memory in megabytes.
+    pub fn resident(&self) -> anyhow::Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let kilobytes: f64 = line.trim().trim_end_matches(" kB").trim().parse()?;
+        Ok(kilobytes / 1024.0)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Puts keys straight into the database: the import over the API checks each of them, which is not what is measured here.
+/// `place` gives the text of each number, `None` for no key, and may change what is not to be an ordinary key of the group
+/// `default` of the first organization.
+pub async fn insert(
+    store: &Store,
+    pepper: &Pepper,
+    numbers: Range<u64>,
+    place: impl Fn(u64, &mut ApiKey) -> Option<PlainKey>,
+) -> anyhow::Result<()> {
+    let mut reader = store.read().await?;
+    let organizations = reader.list_organizations(None, 10).await?;
+    let first = organizations.first().context("no organization")?.id;
+    let group = reader.find_group_by_name(first, "default").await?.context("no group")?.id;
+    drop(reader);
+    let organizations: Vec<OrganizationId> = organizations.iter().map(|organization| organization.id).collect();
+    let mut begin = numbers.start;
+    while begin < numbers.end {
+        let end = (begin + TRANSACTION).min(numbers.end);
+        let mut rows = Vec::new();
+        for number in begin..end {
+            let mut key = key(number, first, group)?;
+            if let Some(plain) = place(number, &mut key) {
+                let secret = secret(&plain, pepper, key.created_at);
+                rows.push((key, secret));
             }
-            writer.commit_uses(&[]).await?;
         }
-        store.close().await;
-        Ok(())
+        let mut writer = store.write(&organizations).await?;
+        for batch in rows.chunks(BATCH) {
+            writer.insert_keys(&batch.iter().map(|(key, secret)| (key, secret)).collect::<Vec<_>>()).await?;
+        }
+        writer.commit_uses(&[]).await?;
+        begin = end;
     }
-
-    /// The pepper of its key file.
-    pub(crate) fn pepper(&self) -> anyhow::Result<Pepper> {
-        pepper_of(&self.keyfile)
-    }
+    Ok(())
 }
 
-fn pepper_of(keyfile: &Path) -> anyhow::Result<Pepper> {
-    let text = std::fs::read_to_string(keyfile)?;
-    let line = text.lines().find_map(|l| l.strip_prefix("key = \"")).context("the key file has no pepper")?;
-    let bytes = data_encoding::BASE64.decode(line.trim_end_matches('"').as_bytes())?;
-    let Ok(bytes) = bytes.try_into() else { bail!("the pepper is short") };
-    Ok(Pepper::new(1, &bytes))
-}
-
-fn secret(number: u64, pepper: &Pepper, now: jiff::Timestamp) -> NewSecret {
-    let plain = keyrack_bench::text(number);
+fn secret(plain: &PlainKey, pepper: &Pepper, now: Timestamp) -> NewSecret {
     NewSecret {
         version: 1,
         pepper_id: 1,
-        digest: pepper.digest(&keyrack_core::TextHash::of(plain.expose())).as_bytes().to_vec(),
+        digest: pepper.digest(&TextHash::of(plain.expose())).as_bytes().to_vec(),
         slow_hash: None,
         display_prefix: "sk_live_".to_owned(),
         last4: plain.last4().to_owned(),
@@ -131,24 +167,20 @@ fn secret(number: u64, pepper: &Pepper, now: jiff::Timestamp) -> NewSecret {
     }
 }
 
-fn key(
-    number: u64,
-    organization: keyrack_core::OrganizationId,
-    group: keyrack_core::GroupId,
-    now: jiff::Timestamp,
-) -> anyhow::Result<ApiKey> {
+fn key(number: u64, organization: OrganizationId, group: GroupId) -> anyhow::Result<ApiKey> {
+    let now = Timestamp::from_second(1_700_000_000)?;
     Ok(ApiKey {
-        id: keyrack_core::KeyId(uuid::Uuid::from_u128(u128::from(number) + (1 << 64))),
+        id: KeyId(Uuid::from_u128(u128::from(number) + (1 << 64))),
         organization,
         group,
         workspace: None,
         name: format!("key {number}"),
         description: String::new(),
-        environment: keyrack_core::Environment::Live,
-        scopes: keyrack_core::ScopeSet::parse(&["contacts:read", "contacts:write"]).map_err(|(_, e)| e)?,
-        switch: keyrack_core::status::Switch::Active,
+        environment: Environment::Live,
+        scopes: ScopeSet::parse(&["contacts:read", "contacts:write"]).map_err(|(_, e)| e)?,
+        switch: Switch::Active,
         expires_at: None,
-        ip_allowlist: keyrack_core::IpAllowlist::default(),
+        ip_allowlist: IpAllowlist::default(),
         metadata: None,
         imported: false,
         created_at: now,

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, bail};
+use keyrack_bench::instance::Server;
 
 use crate::Options;
-use crate::instance::Instance;
-use crate::server::Server;
+use crate::filled::Filled;
 
 /// The most different keys that are asked about.
 const ASKED: u64 = 100_000;
@@ -63,13 +63,13 @@ pub(crate) struct Figures {
 }
 
 /// Prints a line for each kind. The ratio is to the constant reply of the same round, the median of the rounds.
-pub(crate) fn measure(options: &Options, instance: &Instance) -> anyhow::Result<()> {
-    let server = Server::start(options, instance, "0")?;
+pub(crate) fn measure(options: &Options, filled: &Filled) -> anyhow::Result<()> {
+    let server = filled.instance.serve("0")?;
     let (resident, start) = (server.resident()?, server.start.as_secs_f64());
     let folder = tempfile::tempdir()?;
     let mut scripts = Vec::new();
     for (kind, _) in Kind::ALL {
-        scripts.push(script(folder.path(), kind, instance)?);
+        scripts.push(script(folder.path(), kind, filled)?);
     }
     let mut rounds = Vec::new();
     for _ in 0..options.rounds {
@@ -79,7 +79,7 @@ pub(crate) fn measure(options: &Options, instance: &Instance) -> anyhow::Result<
         }
         rounds.push(round);
     }
-    println!("load: {} keys, {resident:.0} MB resident, started on one processor in {start:.2} s", instance.size);
+    println!("load: {} keys, {resident:.0} MB resident, started on one processor in {start:.2} s", filled.size);
     println!("{:>10} {:>9} {:>9} {:>7} {:>9} {:>9}", "kind", "req/s", "us cpu", "ratio", "p50", "p99");
     for (at, (_, name)) in Kind::ALL.iter().enumerate() {
         rounds.sort_by(|a, b| (a[at].rate / a[0].rate).total_cmp(&(b[at].rate / b[0].rate)));
@@ -91,17 +91,17 @@ pub(crate) fn measure(options: &Options, instance: &Instance) -> anyhow::Result<
 }
 
 /// Writes what `wrk` sends.
-pub(crate) fn script(folder: &Path, kind: Kind, instance: &Instance) -> anyhow::Result<PathBuf> {
+pub(crate) fn script(folder: &Path, kind: Kind, filled: &Filled) -> anyhow::Result<PathBuf> {
     let mut lua = String::from("local keys = {\n");
-    for number in 0..instance.size.min(ASKED) {
-        writeln!(lua, "\"{}\",", kind.key(number, instance.size))?;
+    for number in 0..filled.size.min(ASKED) {
+        writeln!(lua, "\"{}\",", kind.key(number, filled.size))?;
     }
     write!(
         lua,
         "}}\nlocal n = #keys\nlocal headers = {{ [\"Content-Type\"] = \"application/json\", [\"X-API-Key\"] = \"{}\" }}\n\
          local i = 0\nfunction request()\n  i = (i * 1103515245 + 12345) % 2147483648\n\
          return wrk.format(\"POST\", nil, headers, '{{\"key\":\"' .. keys[i % n + 1] .. '\",\"scope\":\"contacts:read\"}}')\nend\n",
-        instance.manage
+        filled.instance.management_key
     )?;
     let path = folder.join(format!("{}.lua", Kind::ALL.iter().position(|(other, _)| *other == kind).unwrap_or(0)));
     std::fs::write(&path, lua)?;

@@ -7,10 +7,10 @@
 #![expect(clippy::print_stdout, reason = "this program prints a report")]
 
 mod changes;
+mod filled;
 mod inside;
-mod instance;
 mod load;
-mod server;
+mod start;
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ use anyhow::{Context as _, bail};
 use clap::{Parser, ValueEnum};
 use keyrack_testkit::postgres::PrivateCluster;
 
-use crate::instance::Instance;
+use crate::filled::Filled;
 
 /// Measures a server under load.
 #[derive(Parser)]
@@ -70,7 +70,7 @@ fn main() -> anyhow::Result<()> {
     let wants = |part| options.parts.is_empty() || options.parts.contains(&part);
     for size in &options.keys {
         let sqlite =
-            Instance::on_sqlite(&options, *size).with_context(|| format!("filling SQLite with {size} keys"))?;
+            Filled::on_sqlite(&options, *size).with_context(|| format!("filling SQLite with {size} keys"))?;
         if wants(Part::Load) {
             load::measure(&options, &sqlite)?;
         }
@@ -79,16 +79,16 @@ fn main() -> anyhow::Result<()> {
         }
         let postgres = match &cluster {
             Some(cluster) if wants(Part::Start) || wants(Part::Changes) => {
-                Some(Instance::on_postgres(&options, cluster, *size).context("filling PostgreSQL")?)
+                Some(Filled::on_postgres(&options, cluster, *size).context("filling PostgreSQL")?)
             }
             _ => None,
         };
-        for instance in [Some(&sqlite), postgres.as_ref()].into_iter().flatten() {
+        for filled in [Some(&sqlite), postgres.as_ref()].into_iter().flatten() {
             if wants(Part::Start) {
-                server::measure(&options, instance)?;
+                start::measure(&options, filled)?;
             }
             if wants(Part::Changes) {
-                changes::measure(&options, instance)?;
+                changes::measure(&options, filled)?;
             }
         }
     }

@@ -113,6 +113,11 @@ fn from_basic(encoded: &[u8]) -> Carried<'_> {
     }
 }
 
+/// The value of a cookie among those of `Cookie`: the first of that name.
+pub fn cookie<'r>(values: impl Iterator<Item = &'r str>, name: &str) -> Option<&'r str> {
+    values.flat_map(|value| value.split(';')).find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
+}
+
 fn from_query(query: &str) -> Carried<'_> {
     let mut carriers = query_carriers(query).map(|range| &query[range]).filter(|pair| !value_of(pair).is_empty());
     match (carriers.next(), carriers.next()) {

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::{from_micros, micros};
+
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)* }) => {
         $(#[$doc])*
@@ -95,5 +97,31 @@ impl KeyState {
             Switch::Disabled => KeyStatus::Disabled,
             Switch::Active => KeyStatus::Active,
         }
+    }
+}
+
+/// From when on something no longer works, if ever: a number, so that looking whether it has come takes as long for what ends
+/// as for what never does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct End(i64);
+
+impl End {
+    /// It always works.
+    pub const NEVER: Self = Self(i64::MAX);
+
+    /// Whether it is over at `now`: at the moment itself it is.
+    pub fn has_come(self, now: Timestamp) -> bool {
+        micros(now) >= self.0
+    }
+
+    /// The moment, `None` for never.
+    pub fn moment(self) -> Option<Timestamp> {
+        (self != Self::NEVER).then(|| from_micros(self.0))
+    }
+}
+
+impl From<Option<Timestamp>> for End {
+    fn from(moment: Option<Timestamp>) -> Self {
+        moment.map_or(Self::NEVER, |at| Self(micros(at)))
     }
 }

@@ -9,7 +9,7 @@ use keyrack_core::{Decision, Guard, Reason, Role, Scope, Timestamp, decide};
 
 use crate::actor::Context;
 use crate::engine::Engine;
-use crate::verify::{KnownKey, Verdict};
+use crate::verify::{Candidate, KnownKey, Verdict};
 use crate::{Error, Result};
 
 /// May this key do this?
@@ -51,9 +51,9 @@ impl Engine {
             keyrack_core::path::check(path.as_bytes()).map_err(|e| Error::invalid("path", e))?;
         }
         let any = ctx.actor.is_instance_admin();
-        let known = self.identify(question.text).await?;
+        let known = self.identify(question.text, now).await?.and_then(Candidate::known);
         let Some(key) = known.filter(|key| any || key.tenant.organization.id == ctx.organization) else {
-            return Ok(Verdict { decision: Decision::Deny(Reason::NotFound), key: None });
+            return Ok(Verdict::about_nobody(Decision::Deny(Reason::NotFound)));
         };
         let guard = Guard {
             admitted: question.groups.map(|groups| admitted(&key, groups)).transpose()?,
@@ -67,7 +67,7 @@ impl Engine {
         };
         let request = Request { method: question.method.unwrap_or("GET"), address, place };
         let decision = decide(&guard, Caller::Key(key.facts()), &request, now);
-        Ok(Verdict { decision, key: Some(key) })
+        Ok(Verdict::about(key, decision))
     }
 }
 

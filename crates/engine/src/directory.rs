@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use keyrack_core::format::{self, Body};
-use keyrack_core::{GroupId, KeyFormat, OrganizationId, WorkspaceId};
+use keyrack_core::{GroupId, KeyFormat, OrganizationId, OrganizationState, Tier, Timestamp, WorkspaceId};
 use keyrack_store::{KeyGroup, Organization, Workspace};
+use uuid::Uuid;
 
 /// An organization as it is now.
 pub type TenantCell = ArcSwap<Tenant>;
@@ -25,6 +26,22 @@ pub struct Tenant {
 }
 
 impl Tenant {
+    /// An organization that is none, for what decisions look at when there is no key. In all it may cost, it is like any.
+    pub(crate) fn nobody() -> Self {
+        let at = Timestamp::UNIX_EPOCH;
+        let organization = Organization {
+            id: OrganizationId(Uuid::nil()),
+            slug: String::new(),
+            name: String::new(),
+            tier: Tier::Free,
+            state: OrganizationState::Deleted,
+            created_at: at,
+            updated_at: at,
+        };
+        let access_groups = BTreeSet::from([GroupId(Uuid::max())]);
+        Self { organization, groups: HashMap::new(), workspaces: HashMap::new(), access_groups }
+    }
+
     /// The group of this name or id.
     pub fn group(&self, name_or_id: &str) -> Option<&KeyGroup> {
         let id = name_or_id.parse().ok().and_then(|id: GroupId| self.groups.get(&id));

@@ -3,23 +3,30 @@
 //! Records are spread over shards by their digest; a shard is an immutable array sorted by digest that a change replaces.
 //! Readers therefore wait for nothing, and a change copies some hundred records. Nothing here has a time to live: what the
 //! log of changes says is applied, and nothing else changes a record.
+//!
+//! A look-up takes the same steps whether it finds a key or not, and never comes back without a record: what is done with it
+//! then takes as long for nobody's digest as for somebody's.
 
 use std::collections::HashMap;
+use std::hint::black_box;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use compact_str::CompactString;
 use jiff::Timestamp;
 use keyrack_core::format::Environment;
-use keyrack_core::status::{KeyState, Switch};
-use keyrack_core::{GroupId, IpAllowlist, KeyDigest, KeyId, ScopeSet, WorkspaceId, from_micros, micros};
+use keyrack_core::status::{End, Switch};
+use keyrack_core::{GroupId, IpAllowlist, KeyDigest, KeyId, ScopeSet, WorkspaceId};
 use keyrack_store::VerificationRow;
+use uuid::Uuid;
 
-use crate::directory::TenantCell;
+use crate::directory::{Tenant, TenantCell};
 
 /// With a million keys a shard has 244 records, about 27 KB to copy on a change.
 const SHARDS: usize = 4096;
-const NEVER: i64 = i64::MAX;
+/// How many marks a look-up compares with. Digests are spread so evenly that with a million keys one look-up in many thousands
+/// does not find its place among them and searches the whole shard.
+const WINDOW: usize = 64;
 
 /// What many keys share: the tenant they belong to and what they may do there.
 pub struct Profile {
@@ -46,7 +53,7 @@ pub struct Extra {
     slow_hash: Option<Box<str>>,
 }
 
-/// One secret of one key. Times are microseconds, to keep the record small.
+/// One secret of one key.
 #[derive(Clone)]
 pub struct Record {
     digest: [u8; 32],
@@ -55,28 +62,21 @@ pub struct Record {
     /// What it shares with others.
     pub profile: Arc<Profile>,
     extra: Option<Arc<Extra>>,
-    expires_at: i64,
-    secret_expires_at: i64,
+    /// When it stops working.
+    pub expires_at: End,
+    /// When the secret does, before the key (the end of a rotation's overlap).
+    pub secret_expires_at: End,
     /// Its name.
     pub name: CompactString,
     /// Which secret of the key.
     pub version: u32,
-    switch: Switch,
+    /// What has been done to it.
+    pub switch: Switch,
     /// False for a slow secret that nobody has presented since the start: its digest is not known in full.
     proven: bool,
 }
 
 impl Record {
-    /// Switch and expiry of the key.
-    pub fn state(&self) -> KeyState {
-        KeyState { switch: self.switch, expires_at: moment(self.expires_at) }
-    }
-
-    /// Until when the secret is taken.
-    pub fn secret_expires_at(&self) -> Option<Timestamp> {
-        moment(self.secret_expires_at)
-    }
-
     /// Where the key works from.
     pub fn ip_allowlist(&self) -> &IpAllowlist {
         static ANYWHERE: std::sync::LazyLock<IpAllowlist> = std::sync::LazyLock::new(IpAllowlist::default);
@@ -88,6 +88,11 @@ impl Record {
         self.extra.as_ref()?.metadata.as_ref()
     }
 
+    /// Whether it lets nobody in, whatever else is so.
+    pub(crate) fn is_over(&self, now: Timestamp) -> bool {
+        self.switch != Switch::Active || self.expires_at.has_come(now) || self.secret_expires_at.has_come(now)
+    }
+
     fn locator(&self) -> u64 {
         KeyDigest::from_bytes(self.digest).locator()
     }
@@ -97,11 +102,40 @@ impl Record {
     }
 }
 
-fn moment(value: i64) -> Option<Timestamp> {
-    (value != NEVER).then(|| from_micros(value))
+/// Records sorted by their locators.
+struct Shard {
+    /// A part of the locator of each record, in their order: what is searched. Filled up with the greatest to a window.
+    marks: Vec<u32>,
+    /// The last one is nobody's, so that every digest has a place.
+    records: Vec<Record>,
 }
 
-type Shard = Vec<Record>;
+impl Shard {
+    fn new(mut records: Vec<Record>, nobody: &Record) -> Self {
+        let mut marks: Vec<u32> = records.iter().map(|record| mark_of(record.locator())).collect();
+        marks.resize(WINDOW.max(marks.len() + 1), u32::MAX);
+        records.reserve_exact(1);
+        records.push(nobody.clone());
+        records.shrink_to_fit();
+        Self { marks, records }
+    }
+
+    fn of_somebody(&self) -> &[Record] {
+        &self.records[..self.records.len() - 1]
+    }
+
+    /// Where the first record with this mark stands, or would: counted among those around the place that an even spread gives
+    /// it. No step depends on what is there.
+    fn place(&self, mark: u32) -> usize {
+        let expected = (u64::from(mark) * self.of_somebody().len() as u64) >> 32;
+        let expected = usize::try_from(expected).unwrap_or(0);
+        let from = expected.saturating_sub(WINDOW / 2).min(self.marks.len() - WINDOW);
+        let before: u32 = self.marks[from..from + WINDOW].iter().map(|other| u32::from(*other < mark)).sum();
+        let before = before as usize;
+        let is_beyond = (before == 0 && from > 0) || (before == WINDOW && from + WINDOW < self.marks.len());
+        if is_beyond { self.marks.partition_point(|other| *other < mark) } else { from + before }
+    }
+}
 
 /// A record that was found, kept as it was at that moment.
 pub struct Found {
@@ -112,28 +146,25 @@ pub struct Found {
 impl std::ops::Deref for Found {
     type Target = Record;
     fn deref(&self) -> &Record {
-        &self.shard[self.at]
+        &self.shard.records[self.at]
     }
 }
 
 /// What a look-up came to.
-pub enum LookUp {
-    /// No key has this digest.
-    Unknown,
-    /// This one has.
-    Found(Found),
-    /// This one may have: its bcrypt hash has yet to say so.
-    Slow {
-        /// The record.
-        found: Found,
-        /// The hash to compare with.
-        hash: Box<str>,
-    },
+pub struct LookUp {
+    /// The record at the digest's place: the one that has it, or whichever stands there.
+    pub found: Found,
+    /// Whether it has the digest.
+    pub matches: bool,
+    /// It may have it: this bcrypt hash has yet to say so.
+    pub slow_hash: Option<Box<str>>,
 }
 
 /// The keyring.
 pub struct Keyring {
     shards: Box<[ArcSwap<Shard>]>,
+    /// The record of nobody: no digest is known to be its own, and it would let nobody in.
+    nobody: Record,
     /// What writers need: one at a time.
     writer: Mutex<Profiles>,
 }
@@ -167,8 +198,8 @@ impl Profiles {
             key: row.key,
             profile: self.of(row, tenant)?,
             extra: (!plain).then(|| Arc::new(Extra { ip_allowlist, metadata, slow_hash })),
-            expires_at: row.expires_at.map_or(NEVER, micros),
-            secret_expires_at: row.secret_expires_at.map_or(NEVER, micros),
+            expires_at: row.expires_at.into(),
+            secret_expires_at: row.secret_expires_at.into(),
             name: CompactString::new(&row.name),
             version: u32::try_from(row.version).ok()?,
             switch: row.switch,
@@ -184,31 +215,52 @@ pub struct Unreadable(pub KeyId);
 
 impl Default for Keyring {
     fn default() -> Self {
-        let shards = std::iter::repeat_with(ArcSwap::<Shard>::default).take(SHARDS).collect();
-        Self { shards, writer: Mutex::default() }
+        let profile = Profile {
+            tenant: Arc::new(ArcSwap::from_pointee(Tenant::nobody())),
+            group: GroupId(Uuid::nil()),
+            workspace: None,
+            environment: Environment::Live,
+            scopes: ScopeSet::default(),
+        };
+        let nobody = Record {
+            digest: [u8::MAX; 32],
+            key: KeyId(Uuid::nil()),
+            profile: Arc::new(profile),
+            extra: None,
+            expires_at: End::NEVER,
+            secret_expires_at: End::NEVER,
+            name: CompactString::const_new(""),
+            version: 0,
+            switch: Switch::Revoked,
+            proven: true,
+        };
+        let empty = || ArcSwap::from_pointee(Shard::new(Vec::new(), &nobody));
+        Self { shards: std::iter::repeat_with(empty).take(SHARDS).collect(), nobody, writer: Mutex::default() }
     }
 }
 
 impl Keyring {
     /// Finds the key of a digest.
     pub fn find(&self, digest: &KeyDigest) -> LookUp {
-        let shard = self.shard(digest.locator()).load();
         let locator = digest.locator();
-        let from = position(&shard, locator);
-        for at in from..shard.len() {
-            let record = &shard[at];
-            if record.locator() != locator {
-                break;
+        let mark = mark_of(locator);
+        let shard = self.shard(locator).load();
+        let mut at = shard.place(mark);
+        loop {
+            let record = &shard.records[at];
+            if !record.proven && record.locator() == locator {
+                let slow_hash = record.extra.as_ref().and_then(|extra| extra.slow_hash.clone());
+                return LookUp { found: Found { shard, at }, matches: false, slow_hash };
             }
-            if record.proven && KeyDigest::from_bytes(record.digest).matches(digest) {
-                return LookUp::Found(Found { shard, at });
+            let matches = record.proven & KeyDigest::from_bytes(record.digest).matches(digest);
+            // What matches has the mark, and nearly all that has it matches: that two keys share one is too rare to be told by the
+            // clock. A black box, or the compiler makes a branch that goes one way for keys and another for what is none.
+            let is_shared = black_box(matches) != (shard.marks[at] == mark);
+            if !is_shared || at + 1 == shard.records.len() {
+                return LookUp { found: Found { shard, at }, matches, slow_hash: None };
             }
-            if !record.proven {
-                let hash = record.extra.as_ref().and_then(|extra| extra.slow_hash.clone());
-                return hash.map_or(LookUp::Unknown, |hash| LookUp::Slow { found: Found { shard, at }, hash });
-            }
+            at += 1;
         }
-        LookUp::Unknown
     }
 
     /// Notes that a slow secret has been presented, so that its digest answers from now on.
@@ -236,7 +288,7 @@ impl Keyring {
                         record.proven = true;
                     }
                 }
-                let at = position(shard, record.locator());
+                let at = shard.partition_point(|r| r.locator() < record.locator());
                 shard.insert(at, record);
             });
         }
@@ -257,15 +309,14 @@ impl Keyring {
         let mut profiles = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         for (mut records, shard) in loader.shards.into_iter().zip(&self.shards) {
             records.sort_unstable_by_key(Record::locator);
-            records.shrink_to_fit();
-            shard.store(Arc::new(records));
+            shard.store(Arc::new(Shard::new(records, &self.nobody)));
         }
         *profiles = loader.profiles;
     }
 
     /// How many secrets are held.
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.load().len()).sum()
+        self.shards.iter().map(|shard| shard.load().of_somebody().len()).sum()
     }
 
     /// Whether there is none.
@@ -277,13 +328,14 @@ impl Keyring {
         &self.shards[shard_of(locator)]
     }
 
-    fn change(&self, locator: u64, edit: impl FnOnce(&mut Shard)) {
+    fn change(&self, locator: u64, edit: impl FnOnce(&mut Vec<Record>)) {
         let cell = self.shard(locator);
         let old = cell.load();
-        let mut shard = Vec::with_capacity(old.len() + 1);
-        shard.extend_from_slice(&old);
-        edit(&mut shard);
-        cell.store(Arc::new(shard));
+        // Room for one more, and for nobody.
+        let mut records = Vec::with_capacity(old.records.len() + 1);
+        records.extend_from_slice(old.of_somebody());
+        edit(&mut records);
+        cell.store(Arc::new(Shard::new(records, &self.nobody)));
     }
 }
 
@@ -292,38 +344,14 @@ fn shard_of(locator: u64) -> usize {
     usize::try_from(locator >> 52).unwrap_or(0)
 }
 
-/// ...and the bits behind tell about where in it a record must stand: the search starts there and gallops.
-fn position(shard: &[Record], locator: u64) -> usize {
-    let count = shard.len() as u128;
-    let guess = (u128::from(locator << 12) * count) >> 64;
-    let guess = usize::try_from(guess).unwrap_or(0).min(shard.len());
-    let is_before = |record: &Record| record.locator() < locator;
-    let mut step = 4;
-    if guess < shard.len() && is_before(&shard[guess]) {
-        let mut from = guess;
-        loop {
-            let to = (from + step).min(shard.len());
-            if to == shard.len() || !is_before(&shard[to]) {
-                return from + shard[from..to].partition_point(is_before);
-            }
-            from = to;
-            step *= 2;
-        }
-    }
-    let mut to = guess;
-    loop {
-        let from = to.saturating_sub(step);
-        if from == 0 || is_before(&shard[from]) {
-            return from + shard[from..to].partition_point(is_before);
-        }
-        to = from;
-        step *= 2;
-    }
+/// ...and the 32 bits behind tell where in it a record must stand.
+fn mark_of(locator: u64) -> u32 {
+    u32::try_from((locator << 12) >> 32).unwrap_or(u32::MAX)
 }
 
 /// Gathers every key before the keyring starts, or starts anew.
 pub struct Loader {
-    shards: Vec<Shard>,
+    shards: Vec<Vec<Record>>,
     profiles: Profiles,
 }
 

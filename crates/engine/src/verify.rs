@@ -50,8 +50,25 @@ pub struct Person {
 pub struct Verdict {
     /// Let in or kept out.
     pub decision: Decision,
-    /// The key, if the credential was one of ours. Present on denials too, for those entitled to know.
-    pub key: Option<KnownKey>,
+    candidate: Option<Candidate>,
+}
+
+/// The key at the place of what was presented. Nothing is done with it that depends on whether it is the key: that would take
+/// another time.
+pub(crate) struct Candidate {
+    key: KnownKey,
+    matches: bool,
+}
+
+impl Candidate {
+    fn facts(&self) -> KeyFacts<'_> {
+        KeyFacts { secret_matches: self.matches, ..self.key.facts() }
+    }
+
+    /// The key, if it is the one.
+    pub(crate) fn known(self) -> Option<KnownKey> {
+        self.matches.then_some(self.key)
+    }
 }
 
 /// A key with the organization it belongs to, as both were at the moment of the decision.
@@ -67,14 +84,16 @@ impl KnownKey {
     pub fn facts(&self) -> KeyFacts<'_> {
         let profile = &self.record.profile;
         KeyFacts {
+            secret_matches: true,
             key: self.record.key,
             group: profile.group,
             organization: self.tenant.organization.id,
             organization_state: self.tenant.organization.state,
             in_access_group: self.tenant.access_groups.contains(&profile.group),
             workspace: profile.workspace,
-            state: self.record.state(),
-            secret_expires_at: self.record.secret_expires_at(),
+            switch: self.record.switch,
+            expires_at: self.record.expires_at,
+            secret_expires_at: self.record.secret_expires_at,
             scopes: &profile.scopes,
             ip_allowlist: self.record.ip_allowlist(),
         }
@@ -106,7 +125,7 @@ impl Engine {
     /// process may have been suspended with the decision half made.
     pub(crate) fn stand_by(&self, verdict: Verdict, now: Timestamp) -> Result<Verdict> {
         self.require_serving()?;
-        if let (Decision::Grant(Grant::Key(_)), Some(key)) = (&verdict.decision, &verdict.key) {
+        if let (Decision::Grant(Grant::Key(_)), Some(key)) = (&verdict.decision, verdict.key()) {
             self.meter.note(key.record.key, i64::from(key.record.version), now);
         }
         Ok(verdict)
@@ -116,18 +135,22 @@ impl Engine {
         let request = Request { method: presented.method, address: presented.address, place: presented.place };
         if let Some(person) = presented.session.as_ref().filter(|_| guard.sessions) {
             let decision = decide(guard, Caller::Session(self.session_facts(person)), &request, now);
-            return Ok(Verdict { decision, key: None });
+            return Ok(Verdict::about_nobody(decision));
         }
-        let key = match &presented.credential {
-            Carried::Nothing => return Ok(keyless(decide(guard, Caller::Anonymous, &request, now))),
+        let candidate = match &presented.credential {
+            Carried::Nothing => return Ok(Verdict::about_nobody(decide(guard, Caller::Anonymous, &request, now))),
             // At a public door such an `Authorization` is between the caller and the target.
-            Carried::Foreign if guard.public => return Ok(keyless(decide(guard, Caller::Anonymous, &request, now))),
+            Carried::Foreign if guard.public => {
+                return Ok(Verdict::about_nobody(decide(guard, Caller::Anonymous, &request, now)));
+            }
             Carried::Foreign | Carried::Malformed | Carried::Token(_) => None,
-            Carried::Key(text) => self.identify(text).await?,
+            Carried::Key(text) => self.identify(text, now).await?,
         };
-        let Some(key) = key else { return Ok(keyless(decide(guard, Caller::Unknown, &request, now))) };
-        let decision = decide(guard, Caller::Key(key.facts()), &request, now);
-        Ok(Verdict { decision, key: Some(key) })
+        let Some(candidate) = candidate else {
+            return Ok(Verdict::about_nobody(decide(guard, Caller::Unknown, &request, now)));
+        };
+        let decision = decide(guard, Caller::Key(candidate.facts()), &request, now);
+        Ok(Verdict { decision, candidate: Some(candidate) })
     }
 
     /// Fails while this process may not decide. Asked before the first look into memory on behalf of a request: whoever is
@@ -140,34 +163,37 @@ impl Engine {
         Err(Error::Unavailable("this node does not know whether what it holds in memory is still so", None))
     }
 
-    /// The key of a text, if it is one. Junk ends here before anything is looked up.
-    pub(crate) async fn identify(&self, text: &str) -> Result<Option<KnownKey>> {
+    /// The key at the place of a text, if it could be one. Junk ends here before anything is looked up; nothing else does,
+    /// and every pepper is tried whichever is the key's.
+    pub(crate) async fn identify(&self, text: &str, now: Timestamp) -> Result<Option<Candidate>> {
         if !self.directory.could_be_key(text) {
             return Ok(None);
         }
         let hash = TextHash::of(text);
+        let mut candidate = None;
         for pepper in &self.peppers {
             let digest = pepper.digest(&hash);
-            let record = match self.keyring.find(&digest) {
-                LookUp::Unknown => continue,
-                LookUp::Found(found) => found,
-                LookUp::Slow { found, hash: slow_hash } => {
-                    let hash = hash.clone();
-                    if !self.slow.run(move || slow::verify(&hash, &slow_hash)).await? {
-                        continue;
-                    }
-                    self.keyring.prove(&found, &digest);
+            let mut look_up = self.keyring.find(&digest);
+            if let Some(slow_hash) = look_up.slow_hash.take() {
+                let hash = hash.clone();
+                if look_up.found.is_over(now) {
+                    // Refused in any case, and 8 bytes of a digest that only the pepper gives tell whose it is. The quarter of
+                    // a second that the hash takes would tell everybody that it is one.
+                    look_up.matches = true;
+                } else if self.slow.run(move || slow::verify(&hash, &slow_hash)).await? {
+                    self.keyring.prove(&look_up.found, &digest);
                     // Looked up again: the key may have been revoked while the hash was computed.
-                    match self.keyring.find(&digest) {
-                        LookUp::Found(found) => found,
-                        _ => continue,
-                    }
+                    look_up = self.keyring.find(&digest);
                 }
-            };
-            let tenant = record.profile.tenant.load();
-            return Ok(Some(KnownKey { record, tenant }));
+            }
+            if candidate.is_none() || look_up.matches {
+                candidate = Some(look_up);
+            }
         }
-        Ok(None)
+        Ok(candidate.map(|LookUp { found: record, matches, .. }| {
+            let tenant = record.profile.tenant.load();
+            Candidate { key: KnownKey { record, tenant }, matches }
+        }))
     }
 
     fn session_facts(&self, person: &Person) -> SessionFacts {
@@ -178,18 +204,34 @@ impl Engine {
 
     /// When a verdict's key stops working, the end of an overlap included.
     pub fn ends_at(key: &KnownKey) -> Option<Timestamp> {
-        match (key.record.state().expires_at, key.record.secret_expires_at()) {
+        match (key.record.expires_at.moment(), key.record.secret_expires_at.moment()) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
     }
 }
 
-fn keyless(decision: Decision) -> Verdict {
-    Verdict { decision, key: None }
-}
-
 impl Verdict {
+    /// A decision about a caller without a key.
+    pub(crate) fn about_nobody(decision: Decision) -> Self {
+        Self { decision, candidate: None }
+    }
+
+    /// A decision about a key of ours.
+    pub(crate) fn about(key: KnownKey, decision: Decision) -> Self {
+        Self { decision, candidate: Some(Candidate { key, matches: true }) }
+    }
+
+    /// The key, if the credential was one of ours. Present on denials too, for those entitled to know.
+    pub fn key(&self) -> Option<&KnownKey> {
+        self.candidate.as_ref().filter(|candidate| candidate.matches).map(|candidate| &candidate.key)
+    }
+
+    /// The key itself, if the credential was one of ours.
+    pub fn into_key(self) -> Option<KnownKey> {
+        self.candidate.and_then(Candidate::known)
+    }
+
     /// Why not, if not.
     pub fn reason(&self) -> Option<Reason> {
         match self.decision {

@@ -148,7 +148,7 @@ async fn caller(app: &App, guard: &Guard, needs: Needs, request: &Parts) -> Resu
     crate::metrics::decided("api", verdict.reason());
     match verdict.decision {
         Decision::Deny(reason) => Err(ApiError::denied(reason)),
-        Decision::Grant(_) => match (verdict.key, presented.session) {
+        Decision::Grant(_) => match (verdict.into_key(), presented.session) {
             (Some(key), _) => {
                 let facts = key.facts();
                 let actor = Actor::Key {
@@ -214,9 +214,7 @@ pub(crate) async fn session(app: &App, headers: &HeaderMap, method: &Method) -> 
 /// The value of the session cookie.
 pub(crate) fn cookie(headers: &HeaderMap) -> Option<String> {
     let cookies = headers.get_all(http::header::COOKIE).iter().filter_map(|v| v.to_str().ok());
-    let mut ours =
-        cookies.flat_map(|v| v.split(';')).filter_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='));
-    ours.next().map(str::to_owned)
+    carrier::cookie(cookies, COOKIE).map(str::to_owned)
 }
 
 /// Browsers say where a request comes from; what says nothing is no browser, and has no cookie but by its owner's will.

@@ -2,10 +2,10 @@
 
 use keyrack_core::decide::{Caller, KeyFacts, Outward, Place, Request, SessionFacts};
 use keyrack_core::guard::{Admitted, Audience, Demand};
-use keyrack_core::status::{KeyState, Switch};
+use keyrack_core::status::Switch;
 use keyrack_core::{
-    Action, Decision, Grant, GroupId, Guard, IpAllowlist, KeyId, OrganizationId, OrganizationState, Role, Scope,
-    ScopeSet, Timestamp, WorkspaceId, decide, from_micros,
+    Action, Decision, Grant, GroupId, Guard, IpAllowlist, KeyId, OrganizationId, OrganizationState, Reason, Role,
+    Scope, ScopeSet, Timestamp, WorkspaceId, decide, from_micros,
 };
 use uuid::Uuid;
 
@@ -45,6 +45,8 @@ pub fn decision(data: &[u8]) {
         (guard.clone(), Key { organization_state: OrganizationState::Deleted, ..key.clone() }),
         (guard.clone(), Key { switch: Switch::Revoked, ..key.clone() }),
     ];
+    let nobody = KeyFacts { secret_matches: false, ..key.facts() };
+    assert_eq!(decide(&guard, Caller::Key(nobody), &request, now), Decision::Deny(Reason::NotFound));
     if let Decision::Deny(_) = decision {
         assert!(matches!(about(&guard, &key, now + std::time::Duration::from_secs(1)), Decision::Deny(_)));
         for (guard, key) in &weaker {
@@ -146,8 +148,10 @@ impl Key {
             organization_state: self.organization_state,
             in_access_group: self.in_access_group,
             workspace: self.workspace.map(WorkspaceId),
-            state: KeyState { switch: self.switch, expires_at: self.expires_at },
-            secret_expires_at: self.secret_expires_at,
+            secret_matches: true,
+            switch: self.switch,
+            expires_at: self.expires_at.into(),
+            secret_expires_at: self.secret_expires_at.into(),
             scopes: &self.scopes,
             ip_allowlist: &self.addresses,
         }

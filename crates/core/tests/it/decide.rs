@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use keyrack_core::decide::{Caller, KeyFacts, Outward, Place, Request, SessionFacts};
 use keyrack_core::guard::{Admitted, Audience, Demand};
-use keyrack_core::status::{KeyState, Switch};
+use keyrack_core::status::Switch;
 use keyrack_core::{
     Decision, Grant, GroupId, Guard, IpAllowlist, KeyId, OrganizationId, OrganizationState, Reason, Role, ScopeSet,
     Timestamp, WorkspaceId, decide,
@@ -230,8 +230,10 @@ fn facts<'k>(row: &Row, scopes: &'k ScopeSet, ip_allowlist: &'k IpAllowlist) -> 
         organization_state: row.organization,
         in_access_group: row.in_access_group,
         workspace: row.bound.then_some(WORKSPACE),
-        state: KeyState { switch: row.switch, expires_at: until(row.expired) },
-        secret_expires_at: until(row.secret_over),
+        secret_matches: true,
+        switch: row.switch,
+        expires_at: until(row.expired).into(),
+        secret_expires_at: until(row.secret_over).into(),
         scopes,
         ip_allowlist,
     }
@@ -263,6 +265,10 @@ fn decision_about_every_key_at_every_door_is_by_the_book() {
                             let request = Request { method: method(demands), address, place };
                             let decision = decide(guard, Caller::Key(facts), &request, now());
                             assert_eq!(decision, by_the_book(&row), "{row:?}");
+                            // A key that only stands in for nobody lets nobody in and is not heard of.
+                            let nobody = KeyFacts { secret_matches: false, ..facts };
+                            let refused = decide(guard, Caller::Key(nobody), &request, now());
+                            assert_eq!(refused, Decision::Deny(Reason::NotFound), "{row:?}");
                             rows += 1;
                             grants += u32::from(matches!(decision, Decision::Grant(_)));
                         }
@@ -286,8 +292,8 @@ fn key_without_expiry_or_end_of_its_secret_passes_and_one_past_it_does_not() {
     let times = [(None, false), (Some(now() + step), false), (Some(now()), true), (Some(now() - step), true)];
     for (expires_at, over) in times {
         for (secret_expires_at, secret_over) in times {
-            let state = KeyState { switch: Switch::Active, expires_at };
-            let facts = KeyFacts { state, secret_expires_at, ..facts(&PLAIN, &scopes, &list) };
+            let (expires_at, secret_expires_at) = (expires_at.into(), secret_expires_at.into());
+            let facts = KeyFacts { expires_at, secret_expires_at, ..facts(&PLAIN, &scopes, &list) };
             let expected =
                 if over || secret_over { Decision::Deny(Expired) } else { Decision::Grant(Grant::Key(Role::Member)) };
             assert_eq!(decide(&guard, Caller::Key(facts), &request, now()), expected);
@@ -392,7 +398,8 @@ fn whatever_tells_a_stranger_nothing_comes_before_whatever_tells_something() {
 fn reasons_tell_strangers_what_the_table_says_and_insiders_a_code_of_their_own() {
     let forbidden = [KeyNotAccepted, IpNotAllowed, IpRequired, InsufficientRole, InsufficientScope];
     let mut codes = HashSet::new();
-    for reason in Reason::ALL {
+    for (at, reason) in Reason::ALL.into_iter().enumerate() {
+        assert_eq!(reason as usize, at, "counters are found by number");
         let expected = if forbidden.contains(&reason) { Outward::Forbidden } else { Outward::Unauthorized };
         assert_eq!(reason.outward(), expected, "{reason:?}");
         assert!(codes.insert(reason.code()), "{reason:?}");

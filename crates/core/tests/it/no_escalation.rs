@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use keyrack_core::decide::{Caller, KeyFacts, Place, Request, SessionFacts};
 use keyrack_core::guard::{Admitted, Audience, Demand};
-use keyrack_core::status::{KeyState, Switch};
+use keyrack_core::status::{End, Switch};
 use keyrack_core::{
     Decision, GroupId, Guard, IpAllowlist, KeyId, OrganizationId, OrganizationState, Role, Scope, ScopeSet, Timestamp,
     WorkspaceId, decide,
@@ -90,8 +90,10 @@ impl Callers {
             organization_state: self.organization_state,
             in_access_group,
             workspace: workspace.map(WorkspaceId),
-            state: KeyState { switch: self.switch, expires_at: None },
-            secret_expires_at: None,
+            secret_matches: true,
+            switch: self.switch,
+            expires_at: End::NEVER,
+            secret_expires_at: End::NEVER,
             scopes: &self.scopes,
             ip_allowlist: &IpAllowlist::default(),
         };

@@ -205,7 +205,7 @@ both_databases! {
         now.sort();
         assert_eq!(now, both);
         assert_eq!(engine.get_key(&world.host(), member.key.id).await.unwrap().role, Role::Admin);
-        assert!(world.ask(&member_text, &world.any_key()).await.key.unwrap().facts().in_access_group);
+        assert!(world.ask(&member_text, &world.any_key()).await.into_key().unwrap().facts().in_access_group);
         assert_eq!(code(engine.set_access_groups(&world.host(), &texts(&["none"])).await), "access_groups[0]");
         assert_eq!(code(engine.set_access_groups(&world.host(), &[]).await), "done");
         assert_eq!(engine.get_key(&world.host(), member.key.id).await.unwrap().role, Role::Member);

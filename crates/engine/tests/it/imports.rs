@@ -39,7 +39,7 @@ both_databases! {
             assert!(view.key.imported);
             assert_eq!(view.key.display_prefix, text[..(text.len() / 4).min(8)]);
             assert_eq!(view.key.last4, text[text.len() - 4..]);
-            assert_eq!(world.ask(text, &world.any_key()).await.key.unwrap().record.key, view.key.id);
+            assert_eq!(world.ask(text, &world.any_key()).await.into_key().unwrap().record.key, view.key.id);
             assert!(again.verify(&world.any_key(), &presented(text)).await.unwrap().is_grant(), "after a restart");
         }
     }
@@ -119,7 +119,7 @@ both_databases! {
             assert_eq!(import(&world, vec![by_text("again", text)]).await, "key_known", "{text}");
             assert_eq!(import(&world, vec![by_hash("again", &sha256(text))]).await, "key_known", "{text}");
         }
-        let imported = world.ask("an-imported-secret", &world.any_key()).await.key.unwrap().record.key;
+        let imported = world.ask("an-imported-secret", &world.any_key()).await.into_key().unwrap().record.key;
         for id in [id, revoked, imported] {
             world.engine.delete_key(&world.host(), id).await.unwrap();
         }
@@ -167,7 +167,7 @@ both_databases! {
         assert_eq!(views.len(), MAX_IMPORT);
         assert_eq!(world.head().await, head + 1);
         for n in [0, 1, 499, 999] {
-            let known = world.ask(&format!("legacy-secret-{n:06}"), &world.any_key()).await.key.unwrap();
+            let known = world.ask(&format!("legacy-secret-{n:06}"), &world.any_key()).await.into_key().unwrap();
             assert_eq!(known.record.key, views[n].key.id);
         }
     }

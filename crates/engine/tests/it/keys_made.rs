@@ -31,7 +31,7 @@ both_databases! {
         let (id, text) = world.plain_key("billing").await;
         let verdict = world.ask(&text, &world.any_key()).await;
         assert!(verdict.is_grant());
-        let known = verdict.key.unwrap();
+        let known = verdict.into_key().unwrap();
         assert_eq!((known.record.key, known.group_name(), known.workspace_slug()), (id, "default", None));
 
         let mut other = text.clone().into_bytes();
@@ -40,7 +40,7 @@ both_databases! {
         {
             let verdict = at_once(world.engine.verify(&world.any_key(), &presented(&wrong))).unwrap().unwrap();
             assert_eq!(verdict.reason(), Some(Reason::NotFound), "{wrong}");
-            assert!(verdict.key.is_none());
+            assert!(verdict.key().is_none());
         }
     }
 

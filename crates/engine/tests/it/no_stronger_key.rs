@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use keyrack_core::decide::{Caller, Place, Request};
 use keyrack_core::guard::{Audience, Demand};
+use keyrack_core::status::KeyState;
 use keyrack_core::{Decision, Guard, KeyId, PlainKey, Role, Scope, ScopeSet, Timestamp, WorkspaceId, decide};
 use keyrack_engine::{Context, Error, ImportKey, KeyPatch, KnownKey, NewGroup, NewKey, NewOrganization, RotateKey};
 use keyrack_testkit::Database;
@@ -187,7 +188,7 @@ impl<'w> Play<'w> {
 
     async fn known(&self, text: &str) -> KnownKey {
         let presented = crate::support::presented(text);
-        self.world.engine.verify(&Guard::new(Audience::Any), &presented).await.unwrap().key.unwrap()
+        self.world.engine.verify(&Guard::new(Audience::Any), &presented).await.unwrap().into_key().unwrap()
     }
 
     async fn power_of(&self, text: &str) -> Power {
@@ -260,7 +261,9 @@ async fn play(world: &World, number: usize, first: &[Wish], deeds: &[(Index, Dee
     }
     for (actor, deed) in deeds {
         let actor = actor.get(&play.players).clone();
-        let status = play.known(&actor.text).await.facts().state.status(world.now());
+        let known = play.known(&actor.text).await;
+        let state = KeyState { switch: known.record.switch, expires_at: known.record.expires_at.moment() };
+        let status = state.status(world.now());
         let is_alive = status == keyrack_core::KeyStatus::Active;
         let own = play.power_of(&actor.text).await;
         match play.act(&actor, deed).await {

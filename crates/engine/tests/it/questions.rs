@@ -68,7 +68,7 @@ both_databases! {
         let admin = NewKey { group: Some("management".to_owned()), ..named("asker") };
         let asker = world.acting(&world.key(admin).await.1).await;
         let verdict = world.engine.ask(&asker, question()).await.unwrap();
-        assert_eq!((verdict.reason(), verdict.key.is_none()), (Some(Reason::NotFound), true));
+        assert_eq!((verdict.reason(), verdict.key().is_none()), (Some(Reason::NotFound), true));
         let instance = world.acting(&world.management_key).await;
         assert_eq!(answer(&world, &instance, question()).await, None);
     }

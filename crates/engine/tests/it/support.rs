@@ -184,7 +184,7 @@ impl World {
     /// Acts with a key, as the door made of it.
     pub(crate) async fn acting(&self, text: &str) -> Context {
         let verdict = self.ask_anywhere(text).await;
-        let key = verdict.key.unwrap();
+        let key = verdict.into_key().unwrap();
         let facts = key.facts();
         let actor = Actor::Key {
             id: facts.key,

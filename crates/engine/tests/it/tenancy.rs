@@ -212,7 +212,7 @@ both_databases! {
         let rename = GroupPatch { name: Some("admins".to_owned()), ..GroupPatch::default() };
         engine.update_group(&host, management, rename).await.unwrap();
         assert_eq!(engine.access_groups(&host).unwrap(), ["admins"], "access goes on under the new name");
-        assert!(world.ask(&world.management_key, &world.any_key()).await.key.unwrap().facts().in_access_group);
+        assert!(world.ask(&world.management_key, &world.any_key()).await.into_key().unwrap().facts().in_access_group);
         engine.set_access_groups(&host, &[]).await.unwrap();
         assert_eq!(code(engine.delete_group(&host, management, true).await), "done");
         assert_eq!(world.reason(&world.management_key).await, Some(Reason::NotFound));

@@ -57,7 +57,7 @@ pub(super) async fn who_am_i(State(app): State<App>, caller: Caller) -> Result<J
             name: key.record.name.to_string(),
             group: key.group_name().to_owned(),
             scopes: facts.scopes.to_strings(),
-            expires_at: facts.state.expires_at,
+            expires_at: facts.expires_at.moment(),
         };
         return Ok(Json(WhoAmI {
             user: None,

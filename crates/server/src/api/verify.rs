@@ -72,7 +72,7 @@ pub(super) async fn introspect(
         Decision::Grant(_) => true,
         Decision::Deny(reason) => matches!(reason, Reason::WorkspaceRequired | Reason::IpRequired),
     };
-    let Some(key) = verdict.key.filter(|_| is_active) else { return Ok(Json(Introspected::default())) };
+    let Some(key) = verdict.into_key().filter(|_| is_active) else { return Ok(Json(Introspected::default())) };
     let id = key.record.key.to_string();
     Ok(Json(Introspected {
         active: true,
@@ -114,7 +114,7 @@ fn answer(verdict: Verdict) -> Verified {
         group: None,
         scopes: None,
     };
-    if let Some(key) = verdict.key {
+    if let Some(key) = verdict.into_key() {
         describe(&mut verified, &key);
     }
     verified
