@@ -8,6 +8,7 @@ pub mod authority;
 pub mod carrier;
 pub mod decide;
 pub mod digest;
+pub mod duration;
 pub mod format;
 pub mod guard;
 pub mod id;
@@ -20,6 +21,7 @@ pub mod role;
 pub mod scope;
 pub mod slow;
 pub mod status;
+pub mod upstream;
 
 pub use address::IpAllowlist;
 pub use authority::Authority;

@@ -1,7 +1,9 @@
 //! Bodies of requests.
 
 use keyrack_client::wire::{
-    CreateGroup, CreateKey, CreateRoute, ImportKeys, UpdateGroup, UpdateKey, UpdateRoute, VerifyKey, VerifyKeys,
+    AcceptInvitation, AddMember, CreateGroup, CreateKey, CreateOrganization, CreateRoute, CreateWorkspace, ImportKey,
+    ImportKeys, RevokeKey, RotateKey, SignIn, UpdateGroup, UpdateKey, UpdateMember, UpdateOrganization, UpdateRoute,
+    UpdateSettings, UpdateWorkspace, VerifyKey, VerifyKeys,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,6 +21,18 @@ pub fn body(data: &[u8]) {
     check::<UpdateGroup>(data);
     check::<UpdateRoute>(data);
     check::<VerifyKeys>(data);
+    check::<ImportKey>(data);
+    check::<RotateKey>(data);
+    check::<RevokeKey>(data);
+    check::<CreateOrganization>(data);
+    check::<UpdateOrganization>(data);
+    check::<CreateWorkspace>(data);
+    check::<UpdateWorkspace>(data);
+    check::<AddMember>(data);
+    check::<UpdateMember>(data);
+    check::<AcceptInvitation>(data);
+    check::<SignIn>(data);
+    check::<UpdateSettings>(data);
 }
 
 fn check<T: DeserializeOwned + Serialize>(data: &[u8]) {

@@ -140,20 +140,11 @@ pub(crate) struct Rotate {
 }
 
 fn read_duration(text: &str) -> Result<i64, String> {
-    let wrong = || "must be a number with s, m, h or d behind it, such as 24h".to_owned();
     if text == "0" {
         return Ok(0);
     }
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 86400,
-        _ => return Err(wrong()),
-    };
-    let number: i64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
-    number.checked_mul(seconds).filter(|n| *n >= 0).ok_or_else(wrong)
+    let wrong = || "must be a number with s, m, h or d behind it, such as 24h".to_owned();
+    keyrack_core::duration::seconds(text, &["s", "m", "h", "d"]).ok_or_else(wrong)
 }
 
 /// A client for the organization a key belongs to: on the database the host need not name it.

@@ -1,10 +1,9 @@
 //! Making, changing and deleting routes.
 
 use std::collections::BTreeSet;
-use std::net::Ipv6Addr;
 
 use keyrack_core::pattern::Pattern;
-use keyrack_core::{KeyId, RouteId, name};
+use keyrack_core::{KeyId, RouteId, name, upstream};
 use keyrack_store::{INSTANCE, Route, SubjectKind, Writer};
 
 use super::guard::{GuardText, resolve_guard};
@@ -204,44 +203,13 @@ fn read_host(ctx: &Context, host: &str) -> Result<String> {
     if !ctx.actor.is_instance_admin() {
         return Err(Error::forbidden("insufficient_scope", "hosts are given by an instance admin"));
     }
-    let host = host.to_ascii_lowercase();
-    let label = |l: &str| !l.is_empty() && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    if host.len() <= 253 && host.split('.').all(label) {
-        return Ok(host);
-    }
-    Err(Error::invalid("host", "must be a host name without port, such as api.example.com"))
+    let message = "must be a host name without port, such as api.example.com";
+    upstream::host(host).ok_or_else(|| Error::invalid("host", message))
 }
 
 fn check_target(target: &Target) -> Result<()> {
     let Target::Upstream { url } = target;
-    let refuse = |message| Err(Error::invalid("target.url", message));
-    let Some(rest) = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")) else {
-        return refuse("must start with http:// or https://");
-    };
-    let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-    if !is_authority(authority) || url.len() > 2048 || !url.bytes().all(|b| b.is_ascii_graphic()) {
-        return refuse("must name a host, and no user or password");
-    }
-    if path.contains(['?', '#']) || keyrack_core::path::check(path.as_bytes()).is_err() {
-        return refuse("must have a plain path, without query");
-    }
-    Ok(())
-}
-
-/// A host, or an IPv6 address in brackets, and a port if there is one.
-fn is_authority(text: &str) -> bool {
-    let is_name = |name: &str| {
-        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
-    };
-    let is_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|p| p > 0);
-    match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
-        Some(Some((address, ""))) => address.parse::<Ipv6Addr>().is_ok(),
-        Some(Some((address, port))) => {
-            address.parse::<Ipv6Addr>().is_ok() && port.strip_prefix(':').is_some_and(is_port)
-        }
-        Some(None) => false,
-        None => text.split_once(':').map_or_else(|| is_name(text), |(name, port)| is_name(name) && is_port(port)),
-    }
+    upstream::check(url).map_err(|error| Error::invalid("target.url", error))
 }
 
 fn about(route: &Route) -> Subject<'_> {

@@ -10,7 +10,7 @@ use keyrack_client::wire::{
     ApiKey, CreateKey, CreatedKey, ImportKeys, ImportedKeys, Page, RevokeKey, RevokedKey, RotateKey, RotatedKey,
     Secret, UpdateKey,
 };
-use keyrack_core::KeyId;
+use keyrack_core::{KeyId, duration};
 use keyrack_engine::{Context, Idempotency, KeyQuery, KeySort, RotateKey as Rotate};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
@@ -118,14 +118,9 @@ pub(super) async fn list(
 
 /// Reads `30d` or `12h`.
 fn age(text: &str) -> Result<SignedDuration, ApiError> {
-    let wrong = || ApiError::field("unused_for", "must be a number of days or hours, such as 30d or 12h");
-    let (number, hours) = match (text.strip_suffix('d'), text.strip_suffix('h')) {
-        (Some(days), _) => (days, 24),
-        (_, Some(hours)) => (hours, 1),
-        _ => return Err(wrong()),
-    };
-    let number: u32 = number.parse().map_err(|_| wrong())?;
-    Ok(SignedDuration::from_hours(i64::from(number) * hours))
+    let message = "must be a number of days or hours, such as 30d or 12h";
+    let seconds = duration::seconds(text, &["d", "h"]).ok_or_else(|| ApiError::field("unused_for", message))?;
+    Ok(SignedDuration::from_secs(seconds))
 }
 
 /// Make a key

@@ -1,0 +1,3 @@
+//! See `keyrack_fuzz_targets::leaf`.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| keyrack_fuzz_targets::leaf(data));
