@@ -69,8 +69,7 @@ fn main() -> anyhow::Result<()> {
     let cluster = if options.postgres { Some(PrivateCluster::start().context("no PostgreSQL is here")?) } else { None };
     let wants = |part| options.parts.is_empty() || options.parts.contains(&part);
     for size in &options.keys {
-        let sqlite =
-            Filled::on_sqlite(&options, *size).with_context(|| format!("filling SQLite with {size} keys"))?;
+        let sqlite = Filled::on_sqlite(&options, *size).with_context(|| format!("filling SQLite with {size} keys"))?;
         if wants(Part::Load) {
             load::measure(&options, &sqlite)?;
         }

@@ -206,7 +206,7 @@ fn does_no_more_than(key: &Authority, root: &Authority) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(crate::cases(1000))]
 
     #[test]
     fn within_is_reflexive(a in authority()) {

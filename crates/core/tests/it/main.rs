@@ -23,3 +23,10 @@ mod scope;
 mod slow;
 mod status;
 mod time;
+
+/// So many cases of a property, or as many as `PROPTEST_CASES` asks for.
+fn cases(usual: u32) -> proptest::test_runner::Config {
+    #[expect(clippy::disallowed_methods, reason = "a setting of the tests, as proptest has it itself")]
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|number| number.parse().ok());
+    proptest::test_runner::Config::with_cases(asked.unwrap_or(usual))
+}

@@ -149,7 +149,7 @@ fn deletions(guard: &Guard, callers: &Callers) -> Vec<(Guard, Callers)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(crate::cases(4000))]
 
     #[test]
     fn no_deletion_turns_a_denial_into_a_grant(guard in guard(), callers in callers(), place in place(), post: bool) {

@@ -237,7 +237,7 @@ fn some_path() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(crate::cases(2000))]
 
     #[test]
     fn table_finds_what_a_linear_scan_by_precedence_finds(

@@ -11,9 +11,8 @@ use keyrack_engine::{
 use keyrack_testkit::Database;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use proptest::test_runner::{Config, TestRunner};
 
-use crate::support::{IsGrant as _, OWNER, PASSWORD, World, named, presented, shown, texts};
+use crate::support::{IsGrant as _, OWNER, PASSWORD, World, named, presented, runner, shown, texts};
 
 const SCOPES: [&str; 4] = ["a:read", "a:write", "*:read", "*:admin"];
 const WORKSPACES: [&str; 2] = ["sales", "support"];
@@ -300,7 +299,7 @@ fn no_deletion_of_keys_groups_workspaces_members_or_routes_turns_a_denial_into_a
         prop::collection::vec(door(), 1..6),
         prop::collection::vec(deletion(), 1..10),
     );
-    let mut runner = TestRunner::new(Config { cases: 64, failure_persistence: None, ..Config::default() });
+    let mut runner = runner(64);
     let outcome = runner.run(&strategy, |(keys, doors, deletions)| {
         runtime.block_on(play(&world, &people, &keys, &doors, &deletions, &tally));
         Ok(())

@@ -12,9 +12,8 @@ use keyrack_engine::{Context, Error, ImportKey, KeyPatch, KnownKey, NewGroup, Ne
 use keyrack_testkit::Database;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use proptest::test_runner::{Config, TestRunner};
 
-use crate::support::{OWNER, World, named, shown, texts};
+use crate::support::{OWNER, World, named, runner, shown, texts};
 
 const SCOPES: [&str; 10] = [
     "a:read",
@@ -293,7 +292,7 @@ fn no_key_ever_exceeds_whoever_made_changed_rotated_or_imported_it() {
     let world = runtime.block_on(World::new(Database::Sqlite));
     let (tally, cases) = (Tally::default(), AtomicUsize::new(0));
     let strategy = (prop::collection::vec(wish(), 3), prop::collection::vec((any::<Index>(), deed()), 1..16));
-    let mut runner = TestRunner::new(Config { cases: 200, failure_persistence: None, ..Config::default() });
+    let mut runner = runner(200);
     let outcome = runner.run(&strategy, |(first, deeds)| {
         let number = cases.fetch_add(1, Ordering::Relaxed);
         runtime.block_on(play(&world, number, &first, &deeds, &tally));

@@ -14,6 +14,7 @@ use keyrack_engine::{
     Person, Presented, Store, Verdict,
 };
 use keyrack_testkit::Database;
+use proptest::test_runner::{Config, TestRunner};
 use tempfile::TempDir;
 
 pub(crate) const OWNER: &str = "ada@example.com";
@@ -263,4 +264,11 @@ pub(crate) fn code<T>(result: keyrack_engine::Result<T>) -> String {
         Err(Error::NotYetSeen) => "not yet seen".to_owned(),
         Err(error) => panic!("{error:?}"),
     }
+}
+
+/// Runs so many cases of a property, or as many as `PROPTEST_CASES` asks for.
+pub(crate) fn runner(usual: u32) -> TestRunner {
+    #[expect(clippy::disallowed_methods, reason = "a setting of the tests, as proptest has it itself")]
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|number| number.parse().ok());
+    TestRunner::new(Config { cases: asked.unwrap_or(usual), failure_persistence: None, ..Config::default() })
 }
