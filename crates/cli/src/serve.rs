@@ -57,12 +57,13 @@ fn keep_out_of_core_dumps() {
 fn connections_at_most(wanted: usize) -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     const OWN: u64 = 128;
+    const FEW: usize = 1000;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let is_raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok();
     let Some(files) = (if is_raised { maximum } else { current }) else { return wanted };
     let most = usize::try_from(files.saturating_sub(OWN) / 2).unwrap_or(usize::MAX).clamp(32, wanted);
-    if most < wanted {
-        tracing::warn!(most, wanted, "few files may be open, so there may be few connections (see ulimit -n)");
+    if most < FEW {
+        tracing::warn!(most, "few files may be open, so there may be few connections (see ulimit -n)");
     }
     most
 }

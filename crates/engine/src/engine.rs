@@ -197,7 +197,7 @@ impl Engine {
                 }
                 Ok(())
             };
-            reader.for_each_verification(take).await?;
+            self.store.for_each_verification(&mut reader, take).await?;
             if imported {
                 self.directory.expect_imported();
             }

@@ -53,14 +53,14 @@ pub(crate) const POSTGRES_NODES: &str = "SELECT id, name, version, started_at, s
 pub(crate) const POSTGRES_FORGET: &str = "DELETE FROM node WHERE id = $1 AND seen_at = $2";
 /// Takes a node away.
 pub(crate) const POSTGRES_LEAVE: &str = "DELETE FROM node WHERE id = $1";
-/// A thousand secrets as one JSON text. Each value of a row of SQLite comes from another thread, in memory of its own; a
-/// million keys read that way take several times as long. The place of a row is good within one transaction only.
-pub(crate) const SQLITE_PAGE_OF_SECRETS: &str = "SELECT max(place), json_group_array(json_array(hex(digest), pepper_id, \
-    slow_hash, version, secret_expires_at, hex(id), name, hex(organization_id), hex(group_id), nullif(hex(workspace_id), ''), \
-    environment, switch, expires_at, scopes, ip_allowlist, metadata, imported)) FROM (SELECT s.rowid AS place, s.digest, \
-    s.pepper_id, s.slow_hash, s.version, s.expires_at AS secret_expires_at, k.id, k.name, k.organization_id, k.group_id, \
-    k.workspace_id, k.environment, k.switch, k.expires_at, k.scopes, k.ip_allowlist, k.metadata, k.imported \
-    FROM key_secret s JOIN api_key k ON k.id = s.key_id WHERE s.rowid > $1 ORDER BY s.rowid LIMIT 1000)";
+/// A page of secrets as one JSON text. Each value of a row of SQLite comes from another thread, in memory of its own; a million
+/// keys read that way take several times as long. The place of a row is good within one life of the file only.
+pub(crate) const SQLITE_PAGE_OF_SECRETS: &str = "SELECT json_group_array(json_array(hex(s.digest), s.pepper_id, s.slow_hash, \
+    s.version, s.expires_at, hex(k.id), k.name, hex(k.organization_id), hex(k.group_id), nullif(hex(k.workspace_id), ''), \
+    k.environment, k.switch, k.expires_at, k.scopes, k.ip_allowlist, k.metadata, k.imported)) AS value \
+    FROM key_secret s JOIN api_key k ON k.id = s.key_id WHERE s.rowid > $1 AND s.rowid <= $2";
+/// The last place there is one.
+pub(crate) const SQLITE_LAST_SECRET: &str = "SELECT MAX(rowid) AS value FROM key_secret";
 /// Makes the table that notes which migrations were applied.
 pub(crate) const SQLITE_MIGRATIONS: &str = "CREATE TABLE IF NOT EXISTS migration \
     (number INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT";

@@ -1,6 +1,8 @@
 //! What the keyring holds: one row for each secret of each key.
 
 use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::Timestamp;
 use keyrack_core::format::Environment;
@@ -8,11 +10,17 @@ use keyrack_core::status::Switch;
 use keyrack_core::{GroupId, KeyId, OrganizationId, WorkspaceId, from_micros};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::dialect::{self, Both};
 use crate::driver::{FromRow, Row, Tx, args};
-use crate::{Reader, Result, StoreError, statements};
+use crate::{Reader, Result, Store, StoreError, statements};
+
+/// How many pages of a SQLite file are read at the same time.
+const LOADERS: usize = 2;
+/// How many places a page has.
+const PAGE: i64 = 1000;
 
 /// A secret with all of its key that a decision needs. Lists are left as text, since most keys share theirs with others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,18 +178,6 @@ impl FromRow for VerificationRow {
     }
 }
 
-/// Secrets by the thousand, as one JSON text, and where the next thousand begins.
-struct Page {
-    last: Option<i64>,
-    rows: String,
-}
-
-impl FromRow for Page {
-    fn from_row(row: &Row) -> Result<Self> {
-        Ok(Self { last: row.at(0)?, rows: row.at(1)? })
-    }
-}
-
 struct Tombstone(KeyId, Vec<u8>);
 
 impl FromRow for Tombstone {
@@ -190,25 +186,64 @@ impl FromRow for Tombstone {
     }
 }
 
-impl Reader {
-    /// Hands over the secrets of all keys as they arrive.
-    pub async fn for_each_verification(&mut self, mut take: impl FnMut(VerificationRow) -> Result<()>) -> Result<()> {
-        if matches!(self.tx, Tx::Postgres(_)) {
-            return self.tx.for_each(ALL, &[], take).await;
+impl Store {
+    /// Hands over the secrets of all keys, in no order. Each is as it was at the time of a snapshot, or is as it became since.
+    pub async fn for_each_verification(
+        &self,
+        snapshot: &mut Reader,
+        mut take: impl FnMut(VerificationRow) -> Result<()>,
+    ) -> Result<()> {
+        if matches!(snapshot.tx, Tx::Postgres(_)) {
+            return snapshot.tx.for_each(ALL, &[], take).await;
         }
-        let mut after = 0;
-        while let Some(page) = self.tx.fetch::<Page>(dialect::SQLITE_PAGE_OF_SECRETS, args![after]).await? {
-            let Some(last) = page.last else { break };
-            let rows: Vec<Columns<'_>> =
-                serde_json::from_str(&page.rows).map_err(|_| StoreError::Corrupt { column: "of a key" })?;
-            for columns in rows {
-                take(columns.try_into()?)?;
+        let last = snapshot.tx.value::<Option<i64>>(dialect::SQLITE_LAST_SECRET, &[]).await?.flatten().unwrap_or(0);
+        let next = Arc::new(AtomicI64::new(0));
+        let (send, mut pages) = mpsc::channel(2 * LOADERS);
+        for _ in 0..LOADERS {
+            let (store, next, send) = (self.clone(), Arc::clone(&next), send.clone());
+            tokio::spawn(async move {
+                if let Err(error) = store.send_secrets(last, &next, &send).await {
+                    let _ = send.send(Err(error)).await;
+                }
+            });
+        }
+        drop(send);
+        while let Some(page) = pages.recv().await {
+            for row in page? {
+                take(row)?;
             }
-            after = last;
         }
         Ok(())
     }
 
+    /// Reads page after page of a SQLite file, of those that nobody else has taken.
+    async fn send_secrets(
+        &self,
+        last: i64,
+        next: &AtomicI64,
+        send: &mpsc::Sender<Result<Vec<VerificationRow>>>,
+    ) -> Result<()> {
+        let mut reader = self.read().await?;
+        loop {
+            let after = next.fetch_add(PAGE, Ordering::Relaxed);
+            if after >= last {
+                return Ok(());
+            }
+            let page: Option<String> =
+                reader.tx.value(dialect::SQLITE_PAGE_OF_SECRETS, args![after, after + PAGE]).await?;
+            let page = page.unwrap_or_default();
+            let rows: Vec<Columns<'_>> =
+                serde_json::from_str(&page).map_err(|_| StoreError::Corrupt { column: "of a key" })?;
+            let rows: Result<Vec<VerificationRow>> = rows.into_iter().map(TryInto::try_into).collect();
+            if send.send(rows).await.is_err() {
+                // Nobody wants to know any more.
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Reader {
     /// The secrets of these keys, those of one key together.
     pub async fn verifications_of(&mut self, keys: &[KeyId]) -> Result<Vec<VerificationRow>> {
         let sql = OF_KEYS.of(&self.tx);

@@ -47,7 +47,7 @@ async fn all_verifications(world: &World) -> Vec<VerificationRow> {
         rows.push(row);
         Ok(())
     };
-    world.read().await.for_each_verification(take).await.unwrap();
+    world.store.for_each_verification(&mut world.read().await, take).await.unwrap();
     rows
 }
 
