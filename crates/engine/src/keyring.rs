@@ -112,12 +112,14 @@ struct Shard {
 
 impl Shard {
     fn new(mut records: Vec<Record>, nobody: &Record) -> Self {
-        let mut marks: Vec<u32> = records.iter().map(|record| mark_of(record.locator())).collect();
-        marks.resize(WINDOW.max(marks.len() + 1), u32::MAX);
-        records.reserve_exact(1);
-        records.push(nobody.clone());
-        records.shrink_to_fit();
-        Self { marks, records }
+        let mut marks = Vec::with_capacity(WINDOW.max(records.len() + 1));
+        marks.extend(records.iter().map(|record| mark_of(record.locator())));
+        marks.resize(marks.capacity(), u32::MAX);
+        // Moved to a place of just that size: one that has shrunk would keep up to as much again.
+        let mut exact = Vec::with_capacity(records.len() + 1);
+        exact.append(&mut records);
+        exact.push(nobody.clone());
+        Self { marks, records: exact }
     }
 
     fn of_somebody(&self) -> &[Record] {

@@ -74,6 +74,12 @@ impl Key {
         }
     }
 
+    /// The same, once it decides: on a busy machine a lease may run out before it is renewed.
+    async fn decided_at(&self, node: &Http) -> u16 {
+        let decided = async || Some(self.status_at(node).await).filter(|status| *status != 503);
+        wait_for("a decision", decided).await
+    }
+
     async fn revoke_at(&self, node: &Http) -> Duration {
         let begun = Instant::now();
         self.revoked_at(node).await;
@@ -97,7 +103,7 @@ async fn a_thousand_revocations_hold_everywhere_from_the_moment_they_are_answere
     for round in 0..ROUNDS {
         let key = nodes.key(&format!("round {round}")).await;
         for node in &all {
-            assert_eq!(key.status_at(node).await, 200, "made at one node, it works at every node");
+            assert_eq!(key.decided_at(node).await, 200, "made at one node, it works at every node");
         }
         let revoked = Arc::new(AtomicBool::new(false));
         let asking: Vec<_> = all
@@ -108,7 +114,7 @@ async fn a_thousand_revocations_hold_everywhere_from_the_moment_they_are_answere
                 tokio::spawn(async move {
                     loop {
                         let is_over = revoked.load(Ordering::SeqCst);
-                        let status = key.status_at(&node).await;
+                        let status = key.decided_at(&node).await;
                         accepted.fetch_add(usize::from(status == 200), Ordering::SeqCst);
                         assert!(status == 401 || (status == 200 && !is_over), "{status} after {is_over}");
                         if is_over {
@@ -220,13 +226,13 @@ async fn a_node_that_is_killed_holds_nobody_up_for_longer_than_its_lease() {
     let begun = Instant::now();
     assert_eq!(key.revoked_at(&second).await, (2, 1), "the receipt says who has not answered");
     assert!(begun.elapsed() < Duration::from_secs(3));
-    assert_eq!([key.status_at(&first).await, key.status_at(&second).await], [401, 401]);
+    assert_eq!([key.decided_at(&first).await, key.decided_at(&second).await], [401, 401]);
     let key = nodes.key("later").await;
     let process = nodes.keyrack.another();
     let successor = process.http().with_bearer(&nodes.keyrack.management_key);
-    assert_eq!(key.status_at(&successor).await, 200);
+    assert_eq!(key.decided_at(&successor).await, 200);
     key.revoke_at(&first).await;
-    assert_eq!(key.status_at(&successor).await, 401);
+    assert_eq!(key.decided_at(&successor).await, 401);
 }
 
 #[tokio::test(flavor = "multi_thread")]
