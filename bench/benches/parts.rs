@@ -50,7 +50,7 @@ fn keyring(c: &mut Criterion) {
     let mut group = c.benchmark_group("keyring");
     let tenant = tenant();
     for size in [1_000_u64, 1_000_000] {
-        let mut loader = Loader::default();
+        let mut loader = Loader::for_about(0);
         for number in 0..size {
             let _ = loader.add(&row(number), &tenant);
         }

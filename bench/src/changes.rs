@@ -27,7 +27,8 @@ type Http = Client<HttpTransport>;
 /// Prints both.
 pub(crate) fn measure(options: &Options, filled: &Filled) -> anyhow::Result<()> {
     let nodes = if filled.kind == "postgres" { NODES } else { 1 };
-    let servers: anyhow::Result<Vec<Server>> = (0..nodes).map(|_| filled.instance.serve("0")).collect();
+    let servers: anyhow::Result<Vec<Server>> =
+        (0..nodes).map(|node| filled.instance.serve(if node == 0 { "0" } else { "0-1023" })).collect();
     let servers = servers?;
     let clients: anyhow::Result<Vec<Arc<Http>>> = servers.iter().map(|server| client(server, filled)).collect();
     let clients = clients?;

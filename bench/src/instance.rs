@@ -84,7 +84,7 @@ impl Instance {
     }
 }
 
-/// A running server. Killed on drop.
+/// A running server. It ends when dropped.
 pub struct Server {
     child: Child,
     /// Where it listens.
@@ -114,7 +114,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        // In good order: nobody waits for one that has said goodbye.
+        let asked = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
+        if !asked.is_ok_and(|status| status.success()) {
+            let _ = self.child.kill();
+        }
         let _ = self.child.wait();
     }
 }

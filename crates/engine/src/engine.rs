@@ -187,7 +187,7 @@ impl Engine {
         feed::load_tenants(self, &mut reader).await?;
         feed::load_routes(self, &mut reader).await?;
         if self.role != (Role::Guest { keys: false }) {
-            let mut loader = Loader::default();
+            let mut loader = Loader::for_about(reader.about_how_many_secrets().await?);
             let mut imported = false;
             let take = |row: keyrack_store::VerificationRow| {
                 imported |= row.imported;

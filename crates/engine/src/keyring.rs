@@ -115,11 +115,9 @@ impl Shard {
         let mut marks = Vec::with_capacity(WINDOW.max(records.len() + 1));
         marks.extend(records.iter().map(|record| mark_of(record.locator())));
         marks.resize(marks.capacity(), u32::MAX);
-        // Moved to a place of just that size: one that has shrunk would keep up to as much again.
-        let mut exact = Vec::with_capacity(records.len() + 1);
-        exact.append(&mut records);
-        exact.push(nobody.clone());
-        Self { marks, records: exact }
+        records.reserve_exact(1);
+        records.push(nobody.clone());
+        Self { marks, records }
     }
 
     fn of_somebody(&self) -> &[Record] {
@@ -357,13 +355,17 @@ pub struct Loader {
     profiles: Profiles,
 }
 
-impl Default for Loader {
-    fn default() -> Self {
-        Self { shards: std::iter::repeat_with(Vec::new).take(SHARDS).collect(), profiles: Profiles::default() }
-    }
-}
-
 impl Loader {
+    /// One with room for about so many secrets, and as many more as there turn out to be. Room that is not used costs nothing, as
+    /// long as nobody has written to it; places that are outgrown are only slowly given back.
+    pub fn for_about(secrets: usize) -> Self {
+        let each = secrets / SHARDS;
+        // Digests are spread evenly: four standard deviations above the mean hold nearly all shards.
+        let room = if each == 0 { 0 } else { each + 4 * each.isqrt() + 1 };
+        let shards = std::iter::repeat_with(|| Vec::with_capacity(room)).take(SHARDS).collect();
+        Self { shards, profiles: Profiles::default() }
+    }
+
     /// Takes one secret.
     pub fn add(&mut self, row: &VerificationRow, tenant: &Arc<TenantCell>) -> Result<(), Unreadable> {
         let record = self.profiles.record(row, tenant).ok_or(Unreadable(row.key))?;

@@ -59,8 +59,11 @@ pub(crate) const SQLITE_PAGE_OF_SECRETS: &str = "SELECT json_group_array(json_ar
     s.version, s.expires_at, hex(k.id), k.name, hex(k.organization_id), hex(k.group_id), nullif(hex(k.workspace_id), ''), \
     k.environment, k.switch, k.expires_at, k.scopes, k.ip_allowlist, k.metadata, k.imported)) AS value \
     FROM key_secret s JOIN api_key k ON k.id = s.key_id WHERE s.rowid > $1 AND s.rowid <= $2";
-/// The last place there is one.
-pub(crate) const SQLITE_LAST_SECRET: &str = "SELECT MAX(rowid) AS value FROM key_secret";
+/// About how many secrets there are, and at least none: on SQLite the last place there is one.
+pub(crate) const ABOUT_HOW_MANY_SECRETS: Both = Both {
+    sqlite: "SELECT COALESCE(MAX(rowid), 0) AS value FROM key_secret",
+    postgres: "SELECT GREATEST(reltuples::bigint, 0) AS value FROM pg_class WHERE oid = 'key_secret'::regclass",
+};
 /// Makes the table that notes which migrations were applied.
 pub(crate) const SQLITE_MIGRATIONS: &str = "CREATE TABLE IF NOT EXISTS migration \
     (number INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT";

@@ -87,7 +87,7 @@ const TOMBSTONES_OF_KEYS: Both = Both {
     postgres: "SELECT key_id, digest FROM tombstone \
         WHERE key_id IN (SELECT value::uuid FROM json_array_elements_text($1::json))",
 };
-pub(crate) const BOTH: &[Both] = &[OF_KEYS, TOMBSTONES_OF_KEYS];
+pub(crate) const BOTH: &[Both] = &[OF_KEYS, TOMBSTONES_OF_KEYS, dialect::ABOUT_HOW_MANY_SECRETS];
 
 /// The columns of a secret as they are stored, in the order of the statements.
 #[derive(Deserialize)]
@@ -196,7 +196,7 @@ impl Store {
         if matches!(snapshot.tx, Tx::Postgres(_)) {
             return snapshot.tx.for_each(ALL, &[], take).await;
         }
-        let last = snapshot.tx.value::<Option<i64>>(dialect::SQLITE_LAST_SECRET, &[]).await?.flatten().unwrap_or(0);
+        let last: i64 = snapshot.tx.value(dialect::ABOUT_HOW_MANY_SECRETS.sqlite, &[]).await?.unwrap_or(0);
         let next = Arc::new(AtomicI64::new(0));
         let (send, mut pages) = mpsc::channel(2 * LOADERS);
         for _ in 0..LOADERS {
@@ -244,6 +244,13 @@ impl Store {
 }
 
 impl Reader {
+    /// About how many secrets there are; 0 if the database does not know.
+    pub async fn about_how_many_secrets(&mut self) -> Result<usize> {
+        let sql = dialect::ABOUT_HOW_MANY_SECRETS.of(&self.tx);
+        let about: i64 = self.tx.value(sql, &[]).await?.unwrap_or(0);
+        Ok(usize::try_from(about).unwrap_or(0))
+    }
+
     /// The secrets of these keys, those of one key together.
     pub async fn verifications_of(&mut self, keys: &[KeyId]) -> Result<Vec<VerificationRow>> {
         let sql = OF_KEYS.of(&self.tx);
