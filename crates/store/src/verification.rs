@@ -20,7 +20,7 @@ use crate::{Reader, Result, Store, StoreError, statements};
 /// How many pages of a SQLite file are read at the same time.
 const LOADERS: usize = 2;
 /// How many places a page has.
-const PAGE: i64 = 1000;
+const PAGE: i64 = 250;
 
 /// A secret with all of its key that a decision needs. Lists are left as text, since most keys share theirs with others.
 #[derive(Clone, Debug, PartialEq, Eq)]
