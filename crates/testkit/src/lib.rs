@@ -1,6 +1,6 @@
 //! What the tests share: private databases, real programs, a running keyrack, plain HTTP, an upstream and a line that can be cut.
 //!
-//! Only ever a dev-dependency. A helper that cannot do its work panics, with all a reader needs to see why: in a test
+//! A dev-dependency, and of the bench. A helper that cannot do its work panics, with all a reader needs to see why: in a test
 //! that is the right ending. Nothing in here knows the insides of the product; it sees what a user sees.
 #![expect(
     clippy::unwrap_used,

@@ -15,12 +15,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("keyrack-server", &["keyrack-core", "keyrack-engine", "keyrack-client"]),
     ("keyrack-tower", &["keyrack-core", "keyrack-engine", "keyrack-client"]),
     ("keyrack", PRODUCT),
-    ("keyrack-bench", PRODUCT),
+    ("keyrack-bench", WITH_HELPERS),
     ("keyrack-fuzz-targets", PRODUCT),
     ("keyrack-testkit", &[]),
 ];
 
-/// All but the helpers for tests, which are only ever a dev-dependency.
+/// All but the helpers for tests, which are a dev-dependency of whatever users get.
 const PRODUCT: &[&str] = &[
     "keyrack-core",
     "keyrack-store",
@@ -31,6 +31,10 @@ const PRODUCT: &[&str] = &[
     "keyrack",
     "keyrack-bench",
 ];
+
+/// The bench starts a PostgreSQL server of its own, as the tests do.
+const WITH_HELPERS: &[&str] =
+    &["keyrack-core", "keyrack-store", "keyrack-engine", "keyrack-client", "keyrack-server", "keyrack-testkit"];
 
 /// Libraries that only these crates may use.
 const ONLY_IN: &[(&str, &[&str])] = &[
