@@ -28,7 +28,9 @@ pub fn check(url: &str) -> Result<(), UpstreamError> {
     if !is_authority(authority) || url.len() > MAX_URL || !url.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(UpstreamError::Host);
     }
-    if path.contains(['?', '#']) || crate::path::check(path.as_bytes()).is_err() {
+    // What RFC 3986 (section 3.3) lets a path hold, so that whoever sends requests there can read it.
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@/%".contains(&b);
+    if !path.bytes().all(is_plain) || crate::path::check(path.as_bytes()).is_err() {
         return Err(UpstreamError::Path);
     }
     Ok(())

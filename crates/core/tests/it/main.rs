@@ -23,6 +23,7 @@ mod scope;
 mod slow;
 mod status;
 mod time;
+mod upstream;
 
 /// So many cases of a property, or as many as `PROPTEST_CASES` asks for.
 fn cases(usual: u32) -> proptest::test_runner::Config {
