@@ -356,8 +356,8 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// One with room for about so many secrets, and as many more as there turn out to be. Room that is not used costs nothing, as
-    /// long as nobody has written to it; places that are outgrown are only slowly given back.
+    /// One with room for about so many secrets, and as many more as there turn out to be: places that are outgrown are only
+    /// slowly given back.
     pub fn for_about(secrets: usize) -> Self {
         let each = secrets / SHARDS;
         // Digests are spread evenly: four standard deviations above the mean hold nearly all shards.

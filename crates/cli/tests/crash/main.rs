@@ -282,7 +282,7 @@ async fn first_answers(
     }
 }
 
-/// Takes away what the dead left at the database, as the others do after a minute. Until then every change waits for the
+/// Takes away what the dead left at the database, as the others do after 15 seconds. Until then every change waits for the
 /// end of a lease that nobody holds any more.
 async fn forget_the_dead(keyrack: &Keyrack) {
     if keyrack.database_url.starts_with("postgres") {
