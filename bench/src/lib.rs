@@ -92,22 +92,16 @@ pub fn tenant() -> Arc<TenantCell> {
 /// The verification record of the key with this number, as the database gives it.
 pub fn row(number: u64) -> VerificationRow {
     VerificationRow {
-        digest: digest(number).to_vec(),
-        pepper_id: 1,
-        slow_hash: None,
+        digest: digest(number),
         version: 1,
-        secret_expires_at: None,
         key: KeyId(Uuid::from_u128(u128::from(number))),
-        name: format!("key {number}"),
+        name: format!("key {number}").into(),
         organization: OrganizationId(Uuid::from_u128(1)),
         group: GroupId(Uuid::from_u128(2)),
         workspace: None,
         environment: Environment::Live,
         switch: Switch::Active,
-        expires_at: None,
-        scopes: "contacts:read contacts:write".to_owned(),
-        ip_allowlist: None,
-        metadata: None,
-        imported: false,
+        scopes: "contacts:read contacts:write".into(),
+        rare: None,
     }
 }

@@ -20,6 +20,10 @@ use keyrack_testkit::postgres::PrivateCluster;
 
 use crate::filled::Filled;
 
+/// As the server has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures a server under load.
 #[derive(Parser)]
 struct Options {

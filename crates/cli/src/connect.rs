@@ -1,6 +1,5 @@
 //! From settings to something that answers: an engine over the database, or a client of a server.
 
-use std::convert::Infallible;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
@@ -11,8 +10,7 @@ use http_body_util::BodyExt as _;
 use keyrack_client::{Client, HttpTransport, Transport, TransportError};
 use keyrack_core::{KeyId, OrganizationId, UserId};
 use keyrack_engine::{Clock, Engine, EngineRole, OsRandom, Parts, Store};
-use keyrack_server::{App, HostRequest, ServerSettings};
-use tower::ServiceExt as _;
+use keyrack_server::{App, HostRequest, OwnPaths, ServerSettings};
 
 use crate::config::Settings;
 use crate::keyfile::Keyfile;
@@ -82,15 +80,15 @@ fn refuse_other_owner(url: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A transport to a server at an address, or to the router in this process.
+/// A transport to a server at an address, or to what answers in this process.
 pub(crate) enum Connection {
     Server(Box<HttpTransport>),
     Database(Box<InProcess>),
 }
 
-/// The router over a database, called without a socket. Its requests are the host's own.
+/// What answers over a database, called without a socket. Its requests are the host's own.
 pub(crate) struct InProcess {
-    router: keyrack_server::Router,
+    own: OwnPaths,
     organization: OrganizationId,
     user: Option<UserId>,
 }
@@ -99,7 +97,7 @@ impl Transport for Connection {
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, TransportError> {
         match self {
             Self::Server(http) => http.send(request).await,
-            Self::Database(router) => router.send(request).await,
+            Self::Database(in_process) => in_process.send(request).await,
         }
     }
 }
@@ -108,8 +106,7 @@ impl Transport for InProcess {
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, TransportError> {
         let mut request = request.map(keyrack_server::Body::from);
         request.extensions_mut().insert(HostRequest { organization: self.organization, user: self.user });
-        let answered: Result<_, Infallible> = self.router.clone().oneshot(request).await;
-        let (parts, body) = answered.unwrap_or_else(|never| match never {}).into_parts();
+        let (parts, body) = self.own.answer(request).await.into_parts();
         let failed = |error| TransportError::Unreachable("the database".to_owned(), Box::new(error));
         let body = body.collect().await.map_err(failed)?.to_bytes();
         Ok(Response::from_parts(parts, body))
@@ -137,7 +134,7 @@ pub(crate) async fn client(settings: &Settings, needs: Needs) -> anyhow::Result<
     let engine = engine(settings, EngineRole::Guest { keys: needs.keys }).await?;
     let organization = organization(&engine, settings).await?;
     let app = App::new(engine, ServerSettings::default());
-    let in_process = InProcess { router: keyrack_server::router(app), organization, user: needs.user };
+    let in_process = InProcess { own: OwnPaths::new(app), organization, user: needs.user };
     Ok(Client::new(Connection::Database(Box::new(in_process)), None)?)
 }
 

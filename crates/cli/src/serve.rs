@@ -163,7 +163,7 @@ impl Server {
                 let _ = stopping.wait_for(|stop| *stop).await;
             }
         };
-        let front = Front::new(self.app.clone(), keyrack_server::router(self.app));
+        let front = Front::new(self.app);
         // The engine goes on until the last request is answered.
         let (drained, engine_stop) = tokio::sync::oneshot::channel::<()>();
         let engine = tokio::spawn(self.engine.clone().run(self.seat, async {

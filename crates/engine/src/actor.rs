@@ -104,7 +104,7 @@ pub struct Context {
     /// more with it.
     pub required: Option<Scope>,
     /// The request, as the logs call it.
-    pub request_id: Option<String>,
+    pub request_id: Option<Uuid>,
     /// What a repetition of the request is known by.
     pub idempotency: Option<Idempotency>,
 }

@@ -189,9 +189,13 @@ impl Engine {
         if self.role != (Role::Guest { keys: false }) {
             let mut loader = Loader::for_about(reader.about_how_many_secrets().await?);
             let mut imported = false;
+            let mut last = None;
             let take = |row: keyrack_store::VerificationRow| {
-                imported |= row.imported;
-                let added = self.directory.find(row.organization).map(|tenant| loader.add(&row, &tenant));
+                imported |= row.is_imported();
+                if last.as_ref().is_none_or(|(organization, _)| *organization != row.organization) {
+                    last = self.directory.find(row.organization).map(|tenant| (row.organization, tenant));
+                }
+                let added = last.as_ref().map(|(_, tenant)| loader.add(&row, tenant));
                 if !matches!(added, Some(Ok(()))) {
                     tracing::error!(key = %row.key, "a key cannot be read from the database and lets nobody in");
                 }
@@ -332,7 +336,7 @@ impl Engine {
             subject_id: Some(subject.id),
             subject_name: subject.name.to_owned(),
             data: subject.data,
-            request_id: ctx.request_id.clone(),
+            request_id: ctx.request_id.map(|id| id.to_string()),
         })
     }
 

@@ -179,7 +179,7 @@ async fn reload_keys(engine: &Engine, reader: &mut Reader, keys: &[KeyId]) -> Re
             engine.keyring.remove(key, &digest);
         }
     }
-    if rows.iter().any(|row| row.imported) {
+    if rows.iter().any(VerificationRow::is_imported) {
         engine.directory.expect_imported();
     }
     for rows in rows.chunk_by(|one, next| one.key == next.key) {

@@ -7,17 +7,17 @@
 //! A look-up takes the same steps whether it finds a key or not, and never comes back without a record: what is done with it
 //! then takes as long for nobody's digest as for somebody's.
 
-use std::collections::HashMap;
 use std::hint::black_box;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use compact_str::CompactString;
+use foldhash::HashMap;
 use jiff::Timestamp;
 use keyrack_core::format::Environment;
 use keyrack_core::status::{End, Switch};
 use keyrack_core::{GroupId, IpAllowlist, KeyDigest, KeyId, ScopeSet, WorkspaceId};
-use keyrack_store::VerificationRow;
+use keyrack_store::{Rare, VerificationRow};
 use uuid::Uuid;
 
 use crate::directory::{Tenant, TenantCell};
@@ -51,6 +51,17 @@ pub struct Extra {
     pub metadata: Option<serde_json::Value>,
     /// Its bcrypt hash.
     slow_hash: Option<Box<str>>,
+}
+
+impl Extra {
+    /// `Some(None)` if there is nothing to keep, `None` if something cannot be read.
+    fn of(rare: &Rare) -> Option<Option<Self>> {
+        let ip_allowlist = keyrack_store::parse_allowlist(rare.ip_allowlist.as_deref()).ok()?;
+        let metadata = rare.metadata.as_deref().map(serde_json::from_str).transpose().ok()?;
+        let slow_hash = rare.slow_hash.as_deref().map(Into::into);
+        let is_plain = ip_allowlist.is_unrestricted() && metadata.is_none() && slow_hash.is_none();
+        Some((!is_plain).then_some(Self { ip_allowlist, metadata, slow_hash }))
+    }
 }
 
 /// One secret of one key.
@@ -169,41 +180,36 @@ pub struct Keyring {
     writer: Mutex<Profiles>,
 }
 
-/// Profiles in use, so that keys alike share one.
+/// Profiles in use, so that keys alike share one: by where a key belongs, and then by the text of its scopes.
 #[derive(Default)]
-struct Profiles(HashMap<(GroupId, Option<WorkspaceId>, Environment, String), Arc<Profile>>);
+struct Profiles(HashMap<(GroupId, Option<WorkspaceId>, Environment), HashMap<Arc<str>, Arc<Profile>>>);
 
 impl Profiles {
     fn of(&mut self, row: &VerificationRow, tenant: &Arc<TenantCell>) -> Option<Arc<Profile>> {
-        let key = (row.group, row.workspace, row.environment, row.scopes.clone());
-        if let Some(profile) = self.0.get(&key) {
+        let (group, workspace, environment) = (row.group, row.workspace, row.environment);
+        let alike = self.0.entry((group, workspace, environment)).or_default();
+        if let Some(profile) = alike.get(&row.scopes) {
             return Some(profile.clone());
         }
         let scopes = ScopeSet::parse(&row.scopes.split_ascii_whitespace().collect::<Vec<_>>()).ok()?;
-        let (group, workspace, environment) = (row.group, row.workspace, row.environment);
         let profile = Arc::new(Profile { tenant: tenant.clone(), group, workspace, environment, scopes });
-        self.0.insert(key, profile.clone());
+        alike.insert(row.scopes.clone(), profile.clone());
         Some(profile)
     }
 
     fn record(&mut self, row: &VerificationRow, tenant: &Arc<TenantCell>) -> Option<Record> {
-        let mut digest = [0; 32];
-        digest.get_mut(..row.digest.len())?.copy_from_slice(&row.digest);
-        let ip_allowlist = keyrack_store::parse_allowlist(row.ip_allowlist.as_deref()).ok()?;
-        let metadata = row.metadata.as_deref().map(serde_json::from_str).transpose().ok()?;
-        let slow_hash = row.slow_hash.as_deref().map(Into::into);
-        let plain = ip_allowlist.is_unrestricted() && metadata.is_none() && slow_hash.is_none();
+        let rare = row.rare.as_deref();
         Some(Record {
-            digest,
+            digest: row.digest,
             key: row.key,
             profile: self.of(row, tenant)?,
-            extra: (!plain).then(|| Arc::new(Extra { ip_allowlist, metadata, slow_hash })),
-            expires_at: row.expires_at.into(),
-            secret_expires_at: row.secret_expires_at.into(),
-            name: CompactString::new(&row.name),
+            extra: rare.map_or(Some(None), Extra::of)?.map(Arc::new),
+            expires_at: rare.and_then(|rare| rare.expires_at).into(),
+            secret_expires_at: rare.and_then(|rare| rare.secret_expires_at).into(),
+            name: row.name.clone(),
             version: u32::try_from(row.version).ok()?,
             switch: row.switch,
-            proven: row.slow_hash.is_none(),
+            proven: rare.is_none_or(|rare| rare.slow_hash.is_none()),
         })
     }
 }

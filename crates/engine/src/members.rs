@@ -89,7 +89,7 @@ impl Engine {
     }
 
     /// Accepts an invitation. Whoever has no account yet gets one with this password; whoever has one proves it with theirs.
-    pub async fn accept_invitation(&self, token: &str, password: &str, request_id: Option<String>) -> Result<Member> {
+    pub async fn accept_invitation(&self, token: &str, password: &str, request_id: Option<Uuid>) -> Result<Member> {
         let digest = digest_of(token);
         let now = self.now();
         let mut reader = self.reader().await?;

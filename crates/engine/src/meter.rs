@@ -1,9 +1,9 @@
 //! When keys were last used, gathered in memory and written down by the engine's loop.
 
-use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use foldhash::{HashMap, HashMapExt as _};
 use jiff::Timestamp;
 use keyrack_core::KeyId;
 
@@ -12,8 +12,13 @@ const SLOTS: usize = 64;
 
 /// Last uses since they were last written down.
 pub struct Meter {
-    slots: [Mutex<HashMap<(KeyId, i64), Timestamp>>; SLOTS],
+    slots: [Slot; SLOTS],
 }
+
+/// What one thread noted, on cache lines of its own: beside another's, each note would take the line from that thread.
+#[derive(Default)]
+#[repr(align(128))]
+struct Slot(Mutex<HashMap<(KeyId, i64), Timestamp>>);
 
 /// Uses that were taken out. They go back, unless they are said to be written down.
 pub struct Taken<'m> {
@@ -41,7 +46,7 @@ impl Drop for Taken<'_> {
 
 impl Default for Meter {
     fn default() -> Self {
-        Self { slots: std::array::from_fn(|_| Mutex::default()) }
+        Self { slots: std::array::from_fn(|_| Slot::default()) }
     }
 }
 
@@ -52,7 +57,7 @@ impl Meter {
         thread_local!(static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed));
         let own = OWN.with(|own| *own);
         for step in 0..SLOTS {
-            if let Ok(mut slot) = self.slots[(own + step) % SLOTS].try_lock() {
+            if let Ok(mut slot) = self.slots[(own + step) % SLOTS].0.try_lock() {
                 slot.insert((key, version), at);
                 return;
             }
@@ -63,7 +68,7 @@ impl Meter {
     pub fn take(&self) -> Taken<'_> {
         let mut latest: HashMap<(KeyId, i64), Timestamp> = HashMap::new();
         for slot in &self.slots {
-            let noted = slot.lock().map(|mut slot| std::mem::take(&mut *slot)).unwrap_or_default();
+            let noted = slot.0.lock().map(|mut slot| std::mem::take(&mut *slot)).unwrap_or_default();
             for (secret, at) in noted {
                 latest.entry(secret).and_modify(|seen| *seen = at.max(*seen)).or_insert(at);
             }
@@ -73,7 +78,7 @@ impl Meter {
 
     /// Takes back what could not be written down.
     fn give_back(&self, uses: &[(KeyId, i64, Timestamp)]) {
-        if let Ok(mut slot) = self.slots[0].lock() {
+        if let Ok(mut slot) = self.slots[0].0.lock() {
             for &(key, version, at) in uses {
                 slot.entry((key, version)).and_modify(|seen| *seen = at.max(*seen)).or_insert(at);
             }

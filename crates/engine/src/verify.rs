@@ -7,7 +7,7 @@ use arc_swap::Guard as Guarded;
 use jiff::Timestamp;
 use keyrack_core::carrier::Carried;
 use keyrack_core::decide::{Caller, KeyFacts, Place, Request, SessionFacts};
-use keyrack_core::{Decision, Grant, Guard, Reason, TextHash, decide, slow};
+use keyrack_core::{Decision, Grant, Guard, KeyDigest, Reason, TextHash, decide, slow};
 use keyrack_core::{OrganizationId, SessionId, UserId};
 
 use crate::directory::Tenant;
@@ -175,16 +175,8 @@ impl Engine {
             let digest = pepper.digest(&hash);
             let mut look_up = self.keyring.find(&digest);
             if let Some(slow_hash) = look_up.slow_hash.take() {
-                let hash = hash.clone();
-                if look_up.found.is_over(now) {
-                    // Refused in any case, and 8 bytes of a digest that only the pepper gives tell whose it is. The quarter of
-                    // a second that the hash takes would tell everybody that it is one.
-                    look_up.matches = true;
-                } else if self.slow.run(move || slow::verify(&hash, &slow_hash)).await? {
-                    self.keyring.prove(&look_up.found, &digest);
-                    // Looked up again: the key may have been revoked while the hash was computed.
-                    look_up = self.keyring.find(&digest);
-                }
+                // Kept apart in memory too: nearly nobody comes here, and everybody would carry it along.
+                look_up = Box::pin(self.prove(look_up, slow_hash, hash.clone(), &digest, now)).await?;
             }
             if candidate.is_none() || look_up.matches {
                 candidate = Some(look_up);
@@ -194,6 +186,27 @@ impl Engine {
             let tenant = record.profile.tenant.load();
             Candidate { key: KnownKey { record, tenant }, matches }
         }))
+    }
+
+    /// Computes the slow hash of what was presented, and knows the secret by its digest from then on if it was right.
+    async fn prove(
+        &self,
+        mut look_up: LookUp,
+        slow_hash: Box<str>,
+        hash: TextHash,
+        digest: &KeyDigest,
+        now: Timestamp,
+    ) -> Result<LookUp> {
+        if look_up.found.is_over(now) {
+            // Refused in any case, and 8 bytes of a digest that only the pepper gives tell whose it is. The quarter of a
+            // second that the hash takes would tell everybody that it is one.
+            look_up.matches = true;
+        } else if self.slow.run(move || slow::verify(&hash, &slow_hash)).await? {
+            self.keyring.prove(&look_up.found, digest);
+            // Looked up again: the key may have been revoked while the hash was computed.
+            look_up = self.keyring.find(digest);
+        }
+        Ok(look_up)
     }
 
     fn session_facts(&self, person: &Person) -> SessionFacts {

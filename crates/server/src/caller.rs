@@ -107,14 +107,9 @@ async fn admitted(app: &App, guard: &Guard, needs: Needs, request: &Parts) -> Re
 }
 
 async fn caller(app: &App, guard: &Guard, needs: Needs, request: &Parts) -> Result<Caller, ApiError> {
-    let request_id = request.extensions.get::<RequestId>().map(|id| id.0.clone());
-    let context = |actor, organization| Context {
-        actor,
-        organization,
-        required: needs.scope(),
-        request_id: request_id.clone(),
-        idempotency: None,
-    };
+    let request_id = request.extensions.get::<RequestId>().map(|id| id.0);
+    let context =
+        |actor, organization| Context { actor, organization, required: needs.scope(), request_id, idempotency: None };
     if let Some(host) = request.extensions.get::<HostRequest>() {
         return Ok(Caller {
             context: context(Actor::Host { user: host.user }, host.organization),
@@ -203,7 +198,8 @@ pub(crate) async fn session(app: &App, headers: &HeaderMap, method: &Method) -> 
     let known = named.and_then(|value| app.engine.directory().resolve(value.to_str().ok()?));
     // A name of nothing counts as an organization that is not theirs, so that nobody learns which there are.
     let organization = named.map(|_| known.map_or(OrganizationId(Uuid::max()), |tenant| tenant.organization.id));
-    let Some(person) = app.engine.person(&cookie, organization).await? else { return Ok(None) };
+    // Kept apart, as is all that waits: it would make every request larger.
+    let Some(person) = Box::pin(app.engine.person(&cookie, organization)).await? else { return Ok(None) };
     if !method.is_safe() && !is_same_origin(headers) {
         let message = "a request with a session must come from this site's own pages";
         return Err(ApiError::new(http::StatusCode::FORBIDDEN, "cross_site", message));

@@ -1,10 +1,11 @@
 //! Errors as callers see them: one shape, one place that writes it.
 
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use keyrack_client::wire::{ErrorBody, ErrorDetail};
 use keyrack_core::Reason;
@@ -12,7 +13,7 @@ use keyrack_core::decide::Outward;
 use keyrack_engine::Error;
 
 use crate::app::App;
-use crate::request_id::RequestId;
+use crate::request_id::{RequestId, X_REQUEST_ID};
 
 /// The message of every 401.
 const INVALID_KEY: &str = "Invalid API key";
@@ -127,22 +128,20 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Gives each request its id, and writes down the errors of those behind.
-pub(crate) async fn render(State(app): State<App>, mut request: Request, next: Next) -> Response {
+/// Gives a request its id, has it answered, and writes down the error if that is the answer.
+pub(crate) async fn render(app: &App, mut request: Request, answer: impl AsyncFnOnce(Request) -> Response) -> Response {
     let id = app.request_id();
-    request.extensions_mut().insert(id.clone());
+    request.extensions_mut().insert(id);
     let wants_problem = wants_problem(request.headers());
-    let mut response = next.run(request).await;
+    let mut response = answer(request).await;
     let error = response.extensions_mut().remove::<ApiError>().or_else(|| bare_error(&response));
     if let Some(error) = error {
-        write(&mut response, &error, &id, wants_problem);
+        write(&mut response, &error, id, wants_problem);
     }
     let headers = response.headers_mut();
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-    if let Ok(value) = HeaderValue::from_str(&id.0) {
-        headers.insert("x-request-id", value);
-    }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(X_REQUEST_ID, id.header());
     response
 }
 
@@ -162,13 +161,13 @@ fn bare_error(response: &Response) -> Option<ApiError> {
 }
 
 /// Writes an error into a response.
-pub(crate) fn write(response: &mut Response, error: &ApiError, id: &RequestId, wants_problem: bool) {
+pub(crate) fn write(response: &mut Response, error: &ApiError, id: RequestId, wants_problem: bool) {
     let bare = error.status == StatusCode::UNAUTHORIZED;
     let media = if wants_problem { "application/problem+json" } else { "application/json" };
     let body = if wants_problem {
         problem(error, id).to_string()
     } else {
-        let request_id = (!bare).then(|| id.0.clone());
+        let request_id = (!bare).then(|| id.0.to_string());
         let details = error.details.clone();
         let body = ErrorBody { error: error.code.to_owned(), message: error.message.clone(), request_id, details };
         serde_json::to_string(&body).unwrap_or_default()
@@ -178,10 +177,8 @@ pub(crate) fn write(response: &mut Response, error: &ApiError, id: &RequestId, w
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
     headers.insert(CONTENT_LENGTH, body.len().into());
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-    if let Ok(value) = HeaderValue::from_str(&id.0) {
-        headers.insert("x-request-id", value);
-    }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(X_REQUEST_ID, id.header());
     if bare {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="keyrack""#));
     }
@@ -192,7 +189,7 @@ pub(crate) fn write(response: &mut Response, error: &ApiError, id: &RequestId, w
 }
 
 /// RFC 9457. The 401 says no more here than elsewhere.
-fn problem(error: &ApiError, id: &RequestId) -> serde_json::Value {
+fn problem(error: &ApiError, id: RequestId) -> serde_json::Value {
     let mut problem = serde_json::json!({
         "type": "about:blank",
         "title": error.status.canonical_reason().unwrap_or("Error"),

@@ -1,6 +1,6 @@
 //! The listener: connections in, answers out.
 //!
-//! Reserved paths go to the router, every other path to the gateway; a request that two parsers could read differently goes
+//! Reserved paths are answered here, every other path goes to the gateway; a request that two parsers could read differently goes
 //! nowhere.
 
 use std::convert::Infallible;
@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::response::IntoResponse as _;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, Version};
@@ -20,7 +19,6 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
-use tower::ServiceExt as _;
 
 use crate::app::App;
 use crate::arriving::Arriving;
@@ -28,6 +26,7 @@ use crate::caller::Peer;
 use crate::doors::gateway;
 use crate::error::{self, ApiError};
 use crate::load::Crowded;
+use crate::own::OwnPaths;
 
 /// Bodies of requests, whichever way they came.
 pub type Body = axum::body::Body;
@@ -43,17 +42,17 @@ const KEPT_FREE: usize = 20;
 /// The largest head of a request.
 const MAX_HEAD: usize = 32 * 1024;
 
-/// What answers requests: the router for Keyrack's own paths, the gateway for the rest.
+/// What answers requests: Keyrack itself on its own paths, the gateway on the rest.
 #[derive(Clone)]
 pub struct Front {
     app: App,
-    router: Router,
+    own: OwnPaths,
 }
 
 impl Front {
-    /// A front over a router that has its state.
-    pub fn new(app: App, router: Router) -> Self {
-        Self { app, router }
+    /// A front with everything behind it.
+    pub fn new(app: App) -> Self {
+        Self { own: OwnPaths::new(app.clone()), app }
     }
 
     /// Answers one request. Once the server is about to stop, and where connections are few, it asks the client to come back
@@ -72,12 +71,11 @@ impl Front {
         if let Err(refusal) = check(&request) {
             let mut response = ().into_response();
             let wants_problem = error::wants_problem(request.headers());
-            error::write(&mut response, &refusal, &self.app.request_id(), wants_problem);
+            error::write(&mut response, &refusal, self.app.request_id(), wants_problem);
             return response;
         }
         if is_reserved(request.uri().path()) {
-            let answered: Result<_, Infallible> = self.router.clone().oneshot(request).await;
-            return answered.unwrap_or_else(|never| match never {});
+            return self.own.answer(request).await;
         }
         gateway::handle(&self.app, request).await
     }
@@ -218,7 +216,7 @@ pub async fn serve_text(
     text: impl Fn() -> String + Clone + Send + Sync + 'static,
     stop: impl Future<Output = ()> + Send + 'static,
 ) {
-    let router = Router::new().route(path, axum::routing::get(async move || text()));
+    let router = axum::Router::new().route(path, axum::routing::get(async move || text()));
     if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
         tracing::error!(%error, path, "cannot serve");
     }

@@ -62,7 +62,8 @@ impl Load {
             Lane::Memory => Ok(Room([None, None])),
             Lane::Database => {
                 let place = self.places.try_acquire().map_err(|_| overloaded())?;
-                let database = timeout(PATIENCE, self.database.acquire()).await.ok().and_then(Result::ok);
+                // What waits is kept apart: it would make every request larger, also those that never do.
+                let database = Box::pin(timeout(PATIENCE, self.database.acquire())).await.ok().and_then(Result::ok);
                 Ok(Room([Some(place), Some(database.ok_or_else(overloaded)?)]))
             }
         }

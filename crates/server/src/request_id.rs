@@ -2,11 +2,24 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
+use uuid::Uuid;
+
+/// The header that carries it.
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The id of a request, as logs and answers bear it.
-#[derive(Clone, Debug)]
-pub struct RequestId(pub String);
+#[derive(Clone, Copy, Debug)]
+pub struct RequestId(pub Uuid);
+
+impl RequestId {
+    /// As a header carries it.
+    pub(crate) fn header(self) -> HeaderValue {
+        let mut text = Uuid::encode_buffer();
+        HeaderValue::from_str(self.0.hyphenated().encode_lower(&mut text)).unwrap_or(HeaderValue::from_static(""))
+    }
+}
 
 /// Names requests: version 7 UUIDs whose last part is counted on from a random start. They need to be unique, not secret,
 /// and drawing randomness for each request would cost more than deciding about it.
@@ -28,6 +41,6 @@ impl RequestIds {
         for (byte, counted) in bits[2..].iter_mut().zip(count.to_be_bytes()) {
             *byte ^= counted;
         }
-        RequestId(keyrack_core::id::uuid_v7(now, bits).to_string())
+        RequestId(keyrack_core::id::uuid_v7(now, bits))
     }
 }

@@ -53,11 +53,13 @@ pub(crate) const POSTGRES_NODES: &str = "SELECT id, name, version, started_at, s
 pub(crate) const POSTGRES_FORGET: &str = "DELETE FROM node WHERE id = $1 AND seen_at = $2";
 /// Takes a node away.
 pub(crate) const POSTGRES_LEAVE: &str = "DELETE FROM node WHERE id = $1";
-/// A page of secrets as one JSON text. Each value of a row of SQLite comes from another thread, in memory of its own; a million
-/// keys read that way take several times as long. The place of a row is good within one life of the file only.
-pub(crate) const SQLITE_PAGE_OF_SECRETS: &str = "SELECT json_group_array(json_array(hex(s.digest), s.pepper_id, s.slow_hash, \
-    s.version, s.expires_at, hex(k.id), k.name, hex(k.organization_id), hex(k.group_id), nullif(hex(k.workspace_id), ''), \
-    k.environment, k.switch, k.expires_at, k.scopes, k.ip_allowlist, k.metadata, k.imported)) AS value \
+/// A page of secrets as one text, a JSON array for each. Each value of a row of SQLite comes from another thread, in memory of
+/// its own; a million keys read that way take several times as long. The place of a row is good within one life of the file
+/// only.
+pub(crate) const SQLITE_PAGE_OF_SECRETS: &str = "SELECT group_concat(json_array( \
+    hex(k.id || k.organization_id || k.group_id || s.digest || ifnull(k.workspace_id, x'')), s.version, k.name, k.environment, k.switch, k.scopes, \
+    json(iif(coalesce(s.slow_hash, s.expires_at, k.expires_at, k.ip_allowlist, k.metadata, nullif(k.imported, 0)) IS NULL, \
+    NULL, json_array(s.slow_hash, s.expires_at, k.expires_at, k.ip_allowlist, k.metadata, k.imported)))), ' ') AS value \
     FROM key_secret s JOIN api_key k ON k.id = s.key_id WHERE s.rowid > $1 AND s.rowid <= $2";
 /// About how many secrets there are, and at least none: on SQLite the last place there is one.
 pub(crate) const ABOUT_HOW_MANY_SECRETS: Both = Both {

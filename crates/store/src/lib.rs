@@ -36,7 +36,7 @@ pub use people::{Invitation, Member, NewSession, Session, UserAccount};
 pub use routes::Route;
 pub use settings::INSTANCE;
 pub use store::{Reader, Store, Writer};
-pub use verification::VerificationRow;
+pub use verification::{Rare, VerificationRow};
 
 /// The result of every call into the database.
 pub type Result<T> = std::result::Result<T, StoreError>;

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long to wait before a file that another process is making is tried again.
 const CONTENDED: Duration = Duration::from_millis(10);
 /// Connections that read a SQLite file at the same time.
-const SQLITE_READERS: u32 = 4;
+pub(crate) const SQLITE_READERS: u32 = 4;
 /// Connections to PostgreSQL.
 const POSTGRES_CONNECTIONS: u32 = 16;
 /// Connections to PostgreSQL that follow the log: one listens, and several may look at once.

@@ -4,41 +4,40 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use compact_str::CompactString;
 use jiff::Timestamp;
 use keyrack_core::format::Environment;
 use keyrack_core::status::Switch;
 use keyrack_core::{GroupId, KeyId, OrganizationId, WorkspaceId, from_micros};
-use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::dialect::{self, Both};
 use crate::driver::{FromRow, Row, Tx, args};
+use crate::store::SQLITE_READERS;
 use crate::{Reader, Result, Store, StoreError, statements};
 
-/// How many pages of a SQLite file are read at the same time.
-const LOADERS: usize = 2;
+/// How many pages of a SQLite file are read at the same time: one for each processor, and from few to what the pool allows.
+fn loaders() -> usize {
+    let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    processors.clamp(2, SQLITE_READERS as usize)
+}
+
 /// How many places a page has.
-const PAGE: i64 = 250;
+const PAGE: u16 = 250;
 
 /// A secret with all of its key that a decision needs. Lists are left as text, since most keys share theirs with others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerificationRow {
-    /// The digest, or its first 8 bytes.
-    pub digest: Vec<u8>,
-    /// Under which pepper.
-    pub pepper_id: i64,
-    /// The bcrypt hash, if the group's profile is that.
-    pub slow_hash: Option<String>,
+    /// The digest; of a slow secret only its first 8 bytes are known, and the rest is 0.
+    pub digest: [u8; 32],
     /// Which secret of the key.
     pub version: i64,
-    /// Until when the secret is taken.
-    pub secret_expires_at: Option<Timestamp>,
     /// The key.
     pub key: KeyId,
     /// Its name.
-    pub name: String,
+    pub name: CompactString,
     /// Its organization.
     pub organization: OrganizationId,
     /// Its group.
@@ -49,25 +48,55 @@ pub struct VerificationRow {
     pub environment: Environment,
     /// What has been done to it.
     pub switch: Switch,
-    /// Until when it works.
-    pub expires_at: Option<Timestamp>,
     /// Its scopes, with spaces between.
-    pub scopes: String,
+    pub scopes: Arc<str>,
+    /// What few keys have.
+    pub rare: Option<Box<Rare>>,
+}
+
+/// What few keys have. Rows are read and handed on by the million, most of them without any of it.
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+pub struct Rare {
+    /// The bcrypt hash, if the group's profile is that.
+    pub slow_hash: Option<String>,
+    /// Until when the secret is taken.
+    #[serde(deserialize_with = "moment")]
+    pub secret_expires_at: Option<Timestamp>,
+    /// Until when the key works.
+    #[serde(deserialize_with = "moment")]
+    pub expires_at: Option<Timestamp>,
     /// Its networks, with spaces between.
     pub ip_allowlist: Option<String>,
     /// Its metadata, as JSON.
     pub metadata: Option<String>,
     /// Whether its text was made elsewhere.
+    #[serde(deserialize_with = "flag")]
     pub imported: bool,
 }
 
-/// Every column of a secret with its key, in the order of [`Columns`].
+fn moment<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Option<Timestamp>, D::Error> {
+    Ok(Option::<i64>::deserialize(from)?.map(from_micros))
+}
+
+/// SQLite has no JSON for truth values.
+fn flag<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<bool, D::Error> {
+    Ok(i64::deserialize(from)? != 0)
+}
+
+impl VerificationRow {
+    /// Whether the text of the key was made elsewhere.
+    pub fn is_imported(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.imported)
+    }
+}
+
+/// Every column of a secret with its key, in the order in which [`VerificationRow`] reads them.
 macro_rules! secrets {
     ($($rest:literal)?) => {
         concat!(
-            "SELECT s.digest, s.pepper_id, s.slow_hash, s.version, s.expires_at AS secret_expires_at, k.id, k.name, \
-            k.organization_id, k.group_id, k.workspace_id, k.environment, k.switch, k.expires_at, k.scopes, \
-            k.ip_allowlist, k.metadata, k.imported FROM key_secret s JOIN api_key k ON k.id = s.key_id"
+            "SELECT s.digest, s.version, k.id, k.name, k.organization_id, k.group_id, k.workspace_id, k.environment, k.switch, \
+            k.scopes, s.slow_hash, s.expires_at AS secret_expires_at, k.expires_at, k.ip_allowlist, k.metadata, k.imported \
+            FROM key_secret s JOIN api_key k ON k.id = s.key_id"
             $(, " ", $rest)?
         )
     };
@@ -89,93 +118,96 @@ const TOMBSTONES_OF_KEYS: Both = Both {
 };
 pub(crate) const BOTH: &[Both] = &[OF_KEYS, TOMBSTONES_OF_KEYS, dialect::ABOUT_HOW_MANY_SECRETS];
 
-/// The columns of a secret as they are stored, in the order of the statements.
-#[derive(Deserialize)]
-struct Columns<'a> {
-    #[serde(deserialize_with = "hex")]
-    digest: Vec<u8>,
-    pepper_id: i64,
-    slow_hash: Option<String>,
-    version: i64,
-    secret_expires_at: Option<i64>,
-    key: Uuid,
-    name: String,
-    organization: Uuid,
-    group: Uuid,
-    workspace: Option<Uuid>,
-    #[serde(borrow)]
-    environment: Cow<'a, str>,
-    #[serde(borrow)]
-    switch: Cow<'a, str>,
-    expires_at: Option<i64>,
-    scopes: String,
-    ip_allowlist: Option<String>,
-    metadata: Option<String>,
-    #[serde(deserialize_with = "flag")]
-    imported: bool,
-}
-
-/// SQLite has no JSON for bytes.
-fn hex<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Vec<u8>, D::Error> {
-    let text = <&str>::deserialize(from)?;
-    data_encoding::HEXUPPER.decode(text.as_bytes()).map_err(D::Error::custom)
-}
-
-/// Nor has it truth values.
-fn flag<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<bool, D::Error> {
-    i64::deserialize(from).map(|number| number != 0)
-}
-
-impl TryFrom<Columns<'_>> for VerificationRow {
-    type Error = StoreError;
-
-    fn try_from(columns: Columns<'_>) -> Result<Self> {
-        let unreadable = |column| StoreError::Corrupt { column };
+impl FromRow for VerificationRow {
+    fn from_row(row: &Row) -> Result<Self> {
+        let rare = Rare {
+            slow_hash: row.at(10)?,
+            secret_expires_at: row.at::<Option<i64>>(11)?.map(from_micros),
+            expires_at: row.at::<Option<i64>>(12)?.map(from_micros),
+            ip_allowlist: row.at(13)?,
+            metadata: row.at(14)?,
+            imported: row.at(15)?,
+        };
         Ok(Self {
-            digest: columns.digest,
-            pepper_id: columns.pepper_id,
-            slow_hash: columns.slow_hash,
-            version: columns.version,
-            secret_expires_at: columns.secret_expires_at.map(from_micros),
-            key: KeyId(columns.key),
-            name: columns.name,
-            organization: OrganizationId(columns.organization),
-            group: GroupId(columns.group),
-            workspace: columns.workspace.map(WorkspaceId),
-            environment: Environment::parse(&columns.environment).ok_or(unreadable("environment"))?,
-            switch: Switch::parse(&columns.switch).ok_or(unreadable("switch"))?,
-            expires_at: columns.expires_at.map(from_micros),
-            scopes: columns.scopes,
-            ip_allowlist: columns.ip_allowlist,
-            metadata: columns.metadata,
-            imported: columns.imported,
+            digest: padded(&row.at::<Vec<u8>>(0)?)?,
+            version: row.at(1)?,
+            key: KeyId(row.at(2)?),
+            name: CompactString::from(row.at::<String>(3)?),
+            organization: OrganizationId(row.at(4)?),
+            group: GroupId(row.at(5)?),
+            workspace: row.at::<Option<Uuid>>(6)?.map(WorkspaceId),
+            environment: environment(&row.at::<String>(7)?)?,
+            switch: switch(&row.at::<String>(8)?)?,
+            scopes: row.at::<String>(9)?.into(),
+            rare: (rare != Rare::default()).then(|| Box::new(rare)),
         })
     }
 }
 
-impl FromRow for VerificationRow {
-    fn from_row(row: &Row) -> Result<Self> {
-        let columns = Columns {
-            digest: row.at(0)?,
-            pepper_id: row.at(1)?,
-            slow_hash: row.at(2)?,
-            version: row.at(3)?,
-            secret_expires_at: row.at(4)?,
-            key: row.at(5)?,
-            name: row.at(6)?,
-            organization: row.at(7)?,
-            group: row.at(8)?,
-            workspace: row.at(9)?,
-            environment: Cow::Owned(row.at(10)?),
-            switch: Cow::Owned(row.at(11)?),
-            expires_at: row.at(12)?,
-            scopes: row.at(13)?,
-            ip_allowlist: row.at(14)?,
-            metadata: row.at(15)?,
-            imported: row.at(16)?,
-        };
-        columns.try_into()
+fn padded(digest: &[u8]) -> Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    let known = bytes.get_mut(..digest.len()).ok_or(StoreError::Corrupt { column: "digest" })?;
+    known.copy_from_slice(digest);
+    Ok(bytes)
+}
+
+fn environment(text: &str) -> Result<Environment> {
+    Environment::parse(text).ok_or(StoreError::Corrupt { column: "environment" })
+}
+
+fn switch(text: &str) -> Result<Switch> {
+    Switch::parse(text).ok_or(StoreError::Corrupt { column: "switch" })
+}
+
+/// A row of a page, as [`dialect::SQLITE_PAGE_OF_SECRETS`] writes it.
+#[derive(Deserialize)]
+struct Written<'a> {
+    /// The ids of the key, its organization and its group, the digest, and the id of the workspace if there is one.
+    bytes: &'a str,
+    version: i64,
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    environment: &'a str,
+    switch: &'a str,
+    scopes: &'a str,
+    rare: Option<Box<Rare>>,
+}
+
+impl Written<'_> {
+    /// `last` is the scopes of the row before, which are most often the same.
+    fn read(self, last: &mut Arc<str>) -> Result<VerificationRow> {
+        const DIGEST: usize = 3 * 16;
+        let mut bytes = [0; DIGEST + 32 + 16];
+        let bytes = unhex(self.bytes, &mut bytes)?;
+        // Eight bytes or 32, alone or with sixteen behind them.
+        let end = DIGEST + if matches!(bytes.len().saturating_sub(DIGEST), 8 | 24) { 8 } else { 32 };
+        let id = |at: usize| bytes.get(at..at + 16).and_then(|id| Uuid::from_slice(id).ok());
+        let must = |at| id(at).ok_or(StoreError::Corrupt { column: "id" });
+        if **last != *self.scopes {
+            *last = self.scopes.into();
+        }
+        Ok(VerificationRow {
+            digest: padded(bytes.get(DIGEST..end).unwrap_or_default())?,
+            version: self.version,
+            key: KeyId(must(0)?),
+            name: CompactString::new(self.name),
+            organization: OrganizationId(must(16)?),
+            group: GroupId(must(32)?),
+            workspace: id(end).map(WorkspaceId),
+            environment: environment(self.environment)?,
+            switch: switch(self.switch)?,
+            scopes: Arc::clone(last),
+            rare: self.rare,
+        })
     }
+}
+
+/// The bytes that upper-case hexadecimal text stands for.
+fn unhex<'b>(text: &str, bytes: &'b mut [u8]) -> Result<&'b [u8]> {
+    let bytes = bytes.get_mut(..text.len() / 2).ok_or(StoreError::Corrupt { column: "of a key" })?;
+    let read = data_encoding::HEXUPPER.decode_mut(text.as_bytes(), bytes);
+    read.map_err(|_| StoreError::Corrupt { column: "of a key" })?;
+    Ok(bytes)
 }
 
 struct Tombstone(KeyId, Vec<u8>);
@@ -198,8 +230,8 @@ impl Store {
         }
         let last: i64 = snapshot.tx.value(dialect::ABOUT_HOW_MANY_SECRETS.sqlite, &[]).await?.unwrap_or(0);
         let next = Arc::new(AtomicI64::new(0));
-        let (send, mut pages) = mpsc::channel(2 * LOADERS);
-        for _ in 0..LOADERS {
+        let (send, mut pages) = mpsc::channel(2 * loaders());
+        for _ in 0..loaders() {
             let (store, next, send) = (self.clone(), Arc::clone(&next), send.clone());
             tokio::spawn(async move {
                 if let Err(error) = store.send_secrets(last, &next, &send).await {
@@ -225,17 +257,19 @@ impl Store {
     ) -> Result<()> {
         let mut reader = self.read().await?;
         loop {
-            let after = next.fetch_add(PAGE, Ordering::Relaxed);
+            let after = next.fetch_add(PAGE.into(), Ordering::Relaxed);
             if after >= last {
                 return Ok(());
             }
             let page: Option<String> =
-                reader.tx.value(dialect::SQLITE_PAGE_OF_SECRETS, args![after, after + PAGE]).await?;
+                reader.tx.value(dialect::SQLITE_PAGE_OF_SECRETS, args![after, after + i64::from(PAGE)]).await?;
             let page = page.unwrap_or_default();
-            let rows: Vec<Columns<'_>> =
-                serde_json::from_str(&page).map_err(|_| StoreError::Corrupt { column: "of a key" })?;
-            let rows: Result<Vec<VerificationRow>> = rows.into_iter().map(TryInto::try_into).collect();
-            if send.send(rows).await.is_err() {
+            let mut rows = Vec::with_capacity(PAGE.into());
+            let mut last = Arc::default();
+            for row in serde_json::Deserializer::from_str(&page).into_iter::<Written<'_>>() {
+                rows.push(row.map_err(|_| StoreError::Corrupt { column: "of a key" })?.read(&mut last)?);
+            }
+            if send.send(Ok(rows)).await.is_err() {
                 // Nobody wants to know any more.
                 return Ok(());
             }

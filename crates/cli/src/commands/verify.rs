@@ -52,8 +52,8 @@ pub(crate) async fn run(verify: Verify, json: bool, settings: &Settings) -> anyh
     if json {
         output::json(&verified)?;
     } else {
-        let mut facts = vec![("valid", verified.valid.to_string()), ("code", verified.code.clone())];
-        facts.push(("message", verified.message.clone()));
+        let mut facts = vec![("valid", verified.valid.to_string()), ("code", verified.code.to_string())];
+        facts.push(("message", verified.message.to_string()));
         if let Some(key) = &verified.key {
             facts.push(("key", format!("{} ({})", key.name, key.id)));
         }

@@ -1,5 +1,7 @@
 //! Asking about a key.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -50,9 +52,11 @@ pub struct Verified {
     /// Whether the key may.
     pub valid: bool,
     /// `VALID`, or why not: `NOT_FOUND`, `REVOKED`, `EXPIRED`, `INSUFFICIENT_SCOPE`...
-    pub code: String,
+    #[schema(value_type = String)]
+    pub code: Cow<'static, str>,
     /// The same for people.
-    pub message: String,
+    #[schema(value_type = String)]
+    pub message: Cow<'static, str>,
     /// The key, unless it is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<VerifiedKey>,

@@ -5,6 +5,7 @@ use keyrack_engine::{
     AuditFilter, Context, Error, Invited, Member, NewKey, NewMember, NewOrganization, SESSION_LENGTH, UserAccount,
 };
 use keyrack_testkit::{Database, both_databases};
+use uuid::Uuid;
 
 use crate::support::{IsGrant as _, OWNER, PASSWORD, World, code, named, texts};
 
@@ -152,7 +153,8 @@ both_databases! {
         let world = World::new(database).await;
         let token = invite(&world, &world.host(), " Bob@Example.com ", Role::Admin).await;
         assert_eq!(accept(&world, &token, "too short").await, "password");
-        let joined = world.engine.accept_invitation(&token, PASSWORD, Some("req-1".to_owned())).await.unwrap();
+        let request = Uuid::from_u128(1);
+        let joined = world.engine.accept_invitation(&token, PASSWORD, Some(request)).await.unwrap();
         assert_eq!(
             (&*joined.email, joined.role, joined.organization),
             ("bob@example.com", Role::Admin, world.organization)
@@ -161,7 +163,7 @@ both_databases! {
         assert_eq!((person.user, person.role), (joined.user, Some(Role::Admin)));
         let kind = AuditFilter { kind: Some("member.joined".to_owned()), ..AuditFilter::default() };
         let told = world.engine.list_audit(&world.host(), &kind, 9).await.unwrap().data;
-        assert_eq!((told.len(), told[0].request_id.as_deref()), (1, Some("req-1")));
+        assert_eq!((told.len(), told[0].request_id.as_deref()), (1, Some(&*request.to_string())));
     }
 
     async fn who_has_an_account_proves_it_by_accepting_with_its_password(database: Database) {
@@ -329,7 +331,8 @@ both_databases! {
             ..named("robot")
         };
         let (robot, text) = world.key(new).await;
-        let key = Context { request_id: Some("req-9".to_owned()), ..world.acting(&text).await };
+        let request = Uuid::from_u128(9);
+        let key = Context { request_id: Some(request), ..world.acting(&text).await };
         let (owner, _) = world.signed_in(OWNER, PASSWORD).await;
         world.engine.create_key(&key, named("by the robot")).await.unwrap();
         world.engine.create_key(&owner, named("by ada")).await.unwrap();
@@ -338,7 +341,8 @@ both_databases! {
         let told = world.engine.list_audit(&world.host(), &kind, 2).await.unwrap().data;
         let told: Vec<_> =
             told.iter().map(|e| (e.actor_kind.as_str(), &*e.actor_name, e.actor_id, e.request_id.as_deref())).collect();
-        let robot = ("api_key", "robot", Some(robot.key.id.0), Some("req-9"));
+        let request = request.to_string();
+        let robot = ("api_key", "robot", Some(robot.key.id.0), Some(&*request));
         assert_eq!(told, [("user", OWNER, Some(world.owner.0), None), robot]);
     }
 }

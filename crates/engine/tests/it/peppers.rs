@@ -1,6 +1,6 @@
 //! The pepper lives outside the database: the right one is needed, and it can be changed.
 
-use keyrack_core::Pepper;
+use keyrack_core::{Pepper, TextHash};
 use keyrack_engine::{EngineRole, Error, HashProfile, NewGroup, NewKey};
 use keyrack_testkit::{Database, both_databases};
 
@@ -42,7 +42,8 @@ both_databases! {
             assert!(next.verify(&world.any_key(), &presented(text)).await.unwrap().is_grant());
         }
         let rows = world.store().await.read().await.unwrap().verifications_of(&[view.key.id]).await.unwrap();
-        assert_eq!(rows[0].pepper_id, 2, "new keys are made under the new one");
+        let digest = pepper(2, 2).digest(&TextHash::of(&new));
+        assert_eq!(&rows[0].digest, digest.as_bytes(), "new keys are made under the new one");
         let swapped = start(&world.url, &world.clock, vec![pepper(1, 1), pepper(2, 2)], WITH_KEYS).await.unwrap();
         for text in [&old, &new] {
             assert!(swapped.verify(&world.any_key(), &presented(text)).await.unwrap().is_grant());

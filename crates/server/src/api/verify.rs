@@ -106,8 +106,8 @@ fn answer(verdict: Verdict) -> Verified {
     let reason = verdict.reason();
     let mut verified = Verified {
         valid: reason.is_none(),
-        code: reason.map_or("VALID", Reason::code).to_owned(),
-        message: reason.map_or("The key may do this", explain).to_owned(),
+        code: reason.map_or("VALID", Reason::code).into(),
+        message: reason.map_or("The key may do this", explain).into(),
         key: None,
         organization: None,
         workspace: None,

@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::caller;
 use crate::error::{self, ApiError};
 use crate::load::Crowded;
-use crate::request_id::RequestId;
+use crate::request_id::{RequestId, X_REQUEST_ID};
 use axum::body::Body;
 
 /// How long a service may take to begin its answer.
@@ -32,21 +32,19 @@ const SANDBOX: &str = "sandbox allow-scripts allow-forms";
 pub async fn handle(app: &App, request: Request<Body>) -> Response {
     let id = app.request_id();
     let wants_problem = error::wants_problem(request.headers());
-    let mut response = match forward(app, request, &id).await {
+    let mut response = match forward(app, request, id).await {
         Ok(response) => response,
         Err(refusal) => {
             let mut response = ().into_response();
-            error::write(&mut response, &refusal, &id, wants_problem);
+            error::write(&mut response, &refusal, id, wants_problem);
             response
         }
     };
-    if let Ok(value) = HeaderValue::from_str(&id.0) {
-        response.headers_mut().insert("x-request-id", value);
-    }
+    response.headers_mut().insert(X_REQUEST_ID, id.header());
     response
 }
 
-async fn forward(app: &App, request: Request<Body>, id: &RequestId) -> Result<Response, ApiError> {
+async fn forward(app: &App, request: Request<Body>, id: RequestId) -> Result<Response, ApiError> {
     let _room = app.load.forward(request.extensions().get::<Crowded>().is_some())?;
     app.engine.require_serving()?;
     let (mut request, body) = request.into_parts();
@@ -70,9 +68,7 @@ async fn forward(app: &App, request: Request<Body>, id: &RequestId) -> Result<Re
         _ => Identity::default(),
     };
     identity.write(&mut request.headers);
-    if let Ok(value) = HeaderValue::from_str(&id.0) {
-        request.headers.insert("x-request-id", value);
-    }
+    request.headers.insert(X_REQUEST_ID, id.header());
     let Target::Upstream { url } = &found.route.target;
     request.uri = upstream_uri(url, found.path, uri.query(), found.route.guard.query_key)?;
     request.version = Version::HTTP_11;
