@@ -199,7 +199,6 @@ impl Engine {
                 if !matches!(added, Some(Ok(()))) {
                     tracing::error!(key = %row.key, "a key cannot be read from the database and lets nobody in");
                 }
-                Ok(())
             };
             self.store.for_each_verification(&mut reader, take).await?;
             if imported {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use keyrack_core::{from_micros, micros};
 use sqlx::postgres::{PgArguments, PgRow};
@@ -10,6 +11,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Decode, Postgres, Row as _, Sqlite, Transaction, Type};
 use uuid::Uuid;
 
+use crate::copying::{Columns, Copied};
 use crate::{Result, StoreError};
 
 /// A transaction on either database. Dropped without a commit, it is rolled back.
@@ -193,6 +195,9 @@ impl FromColumn for Option<Timestamp> {
     }
 }
 
+/// How many rows of a copy are taken without looking at the clock.
+const COPIED_AT_ONCE: usize = 256;
+
 /// How long PostgreSQL may be silent in the middle of a statement before it counts as away.
 const SILENCE: Duration = Duration::from_secs(10);
 
@@ -246,33 +251,38 @@ impl Tx {
     /// All rows.
     pub(crate) async fn fetch_all<T: FromRow>(&mut self, sql: &'static str, args: &[Arg]) -> Result<Vec<T>> {
         let mut all = Vec::new();
-        self.for_each(sql, args, |row| {
-            all.push(row);
-            Ok(())
-        })
-        .await?;
-        Ok(all)
-    }
-
-    /// Hands every row over as it arrives, so that a million of them never stand in memory at once.
-    pub(crate) async fn for_each<T: FromRow>(
-        &mut self,
-        sql: &'static str,
-        args: &[Arg],
-        mut take: impl FnMut(T) -> Result<()>,
-    ) -> Result<()> {
-        use futures_util::TryStreamExt as _;
         match self {
             Self::Sqlite(tx) => {
                 let mut rows = for_sqlite(sql, args).fetch(&mut **tx);
                 while let Some(row) = rows.try_next().await? {
-                    take(T::from_row(&Row::Sqlite(row))?)?;
+                    all.push(T::from_row(&Row::Sqlite(row))?);
                 }
             }
             Self::Postgres(tx) => {
                 let mut rows = for_postgres(sql, args).fetch(&mut **tx);
                 while let Some(row) = heard(rows.try_next()).await? {
-                    take(T::from_row(&Row::Postgres(row))?)?;
+                    all.push(T::from_row(&Row::Postgres(row))?);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Hands over every row of a `COPY ... TO STDOUT (FORMAT binary)` of PostgreSQL as it arrives; there is none on SQLite.
+    pub(crate) async fn copy<T>(
+        &mut self,
+        sql: &'static str,
+        mut read: impl FnMut(&mut Columns<'_>) -> Result<T>,
+        mut take: impl FnMut(T),
+    ) -> Result<()> {
+        let Self::Postgres(tx) = self else { return Ok(()) };
+        let mut arriving = heard(tx.copy_out_raw(sql)).await?.ready_chunks(COPIED_AT_ONCE);
+        let mut copied = Copied::default();
+        while let Some(chunk) = heard(async { Ok(arriving.next().await) }).await? {
+            for bytes in chunk {
+                copied.push(&bytes?);
+                while let Some(row) = copied.row(&mut read)? {
+                    take(row);
                 }
             }
         }

@@ -6,6 +6,7 @@
 
 mod batches;
 mod claim;
+mod copying;
 mod dialect;
 mod driver;
 mod error;
@@ -54,7 +55,6 @@ pub fn all_statements() -> impl Iterator<Item = &'static str> {
         routes::STATEMENTS,
         settings::STATEMENTS,
         time::STATEMENTS,
-        verification::STATEMENTS,
     ]
     .into_iter()
     .flatten()

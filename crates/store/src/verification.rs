@@ -13,10 +13,11 @@ use serde::{Deserialize, Deserializer};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use crate::copying::Columns;
 use crate::dialect::{self, Both};
 use crate::driver::{FromRow, Row, Tx, args};
 use crate::store::SQLITE_READERS;
-use crate::{Reader, Result, Store, StoreError, statements};
+use crate::{Reader, Result, Store, StoreError};
 
 /// How many pages of a SQLite file are read at the same time: one for each processor, and from few to what the pool allows.
 fn loaders() -> usize {
@@ -92,24 +93,23 @@ impl VerificationRow {
 
 /// Every column of a secret with its key, in the order in which [`VerificationRow`] reads them.
 macro_rules! secrets {
-    ($($rest:literal)?) => {
+    ($before:literal, $after:literal) => {
         concat!(
+            $before,
             "SELECT s.digest, s.version, k.id, k.name, k.organization_id, k.group_id, k.workspace_id, k.environment, k.switch, \
             k.scopes, s.slow_hash, s.expires_at AS secret_expires_at, k.expires_at, k.ip_allowlist, k.metadata, k.imported \
-            FROM key_secret s JOIN api_key k ON k.id = s.key_id"
-            $(, " ", $rest)?
+            FROM key_secret s JOIN api_key k ON k.id = s.key_id",
+            $after
         )
     };
 }
 
-statements! {
-    ALL = secrets!();
-}
-
+/// All of them, from PostgreSQL.
+const COPY: &str = secrets!("COPY (", ") TO STDOUT (FORMAT binary)");
 /// Of some keys: their ids come as one JSON text, of which each database makes a list in its own way.
 const OF_KEYS: Both = Both {
-    sqlite: secrets!("WHERE k.id IN (SELECT unhex(value) FROM json_each($1)) ORDER BY k.id"),
-    postgres: secrets!("WHERE k.id IN (SELECT value::uuid FROM json_array_elements_text($1::json)) ORDER BY k.id"),
+    sqlite: secrets!("", " WHERE k.id IN (SELECT unhex(value) FROM json_each($1)) ORDER BY k.id"),
+    postgres: secrets!("", " WHERE k.id IN (SELECT value::uuid FROM json_array_elements_text($1::json)) ORDER BY k.id"),
 };
 const TOMBSTONES_OF_KEYS: Both = Both {
     sqlite: "SELECT key_id, digest FROM tombstone WHERE key_id IN (SELECT unhex(value) FROM json_each($1))",
@@ -117,6 +117,48 @@ const TOMBSTONES_OF_KEYS: Both = Both {
         WHERE key_id IN (SELECT value::uuid FROM json_array_elements_text($1::json))",
 };
 pub(crate) const BOTH: &[Both] = &[OF_KEYS, TOMBSTONES_OF_KEYS, dialect::ABOUT_HOW_MANY_SECRETS];
+
+impl VerificationRow {
+    /// `last` is the scopes of the row before, which are most often the same.
+    fn copied(columns: &mut Columns<'_>, last: &mut Arc<str>) -> Result<Self> {
+        Ok(Self {
+            digest: padded(columns.bytes()?)?,
+            version: columns.int()?,
+            key: KeyId(columns.id()?),
+            name: CompactString::new(columns.text()?),
+            organization: OrganizationId(columns.id()?),
+            group: GroupId(columns.id()?),
+            workspace: columns.optional_id()?.map(WorkspaceId),
+            environment: environment(columns.text()?)?,
+            switch: switch(columns.text()?)?,
+            scopes: shared(columns.text()?, last),
+            rare: Rare {
+                slow_hash: columns.optional_text()?,
+                secret_expires_at: columns.optional_int()?.map(from_micros),
+                expires_at: columns.optional_int()?.map(from_micros),
+                ip_allowlist: columns.optional_text()?,
+                metadata: columns.optional_text()?,
+                imported: columns.truth()?,
+            }
+            .boxed(),
+        })
+    }
+}
+
+impl Rare {
+    /// `None` if it is nothing.
+    fn boxed(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
+}
+
+/// One text for many: that of the row before, if it is the same.
+fn shared(text: &str, last: &mut Arc<str>) -> Arc<str> {
+    if **last != *text {
+        *last = text.into();
+    }
+    Arc::clone(last)
+}
 
 impl FromRow for VerificationRow {
     fn from_row(row: &Row) -> Result<Self> {
@@ -139,7 +181,7 @@ impl FromRow for VerificationRow {
             environment: environment(&row.at::<String>(7)?)?,
             switch: switch(&row.at::<String>(8)?)?,
             scopes: row.at::<String>(9)?.into(),
-            rare: (rare != Rare::default()).then(|| Box::new(rare)),
+            rare: rare.boxed(),
         })
     }
 }
@@ -174,7 +216,7 @@ struct Written<'a> {
 }
 
 impl Written<'_> {
-    /// `last` is the scopes of the row before, which are most often the same.
+    /// `last` is as in [`VerificationRow::copied`].
     fn read(self, last: &mut Arc<str>) -> Result<VerificationRow> {
         const DIGEST: usize = 3 * 16;
         let mut bytes = [0; DIGEST + 32 + 16];
@@ -183,9 +225,6 @@ impl Written<'_> {
         let end = DIGEST + if matches!(bytes.len().saturating_sub(DIGEST), 8 | 24) { 8 } else { 32 };
         let id = |at: usize| bytes.get(at..at + 16).and_then(|id| Uuid::from_slice(id).ok());
         let must = |at| id(at).ok_or(StoreError::Corrupt { column: "id" });
-        if **last != *self.scopes {
-            *last = self.scopes.into();
-        }
         Ok(VerificationRow {
             digest: padded(bytes.get(DIGEST..end).unwrap_or_default())?,
             version: self.version,
@@ -196,7 +235,7 @@ impl Written<'_> {
             workspace: id(end).map(WorkspaceId),
             environment: environment(self.environment)?,
             switch: switch(self.switch)?,
-            scopes: Arc::clone(last),
+            scopes: shared(self.scopes, last),
             rare: self.rare,
         })
     }
@@ -223,10 +262,12 @@ impl Store {
     pub async fn for_each_verification(
         &self,
         snapshot: &mut Reader,
-        mut take: impl FnMut(VerificationRow) -> Result<()>,
+        mut take: impl FnMut(VerificationRow),
     ) -> Result<()> {
         if matches!(snapshot.tx, Tx::Postgres(_)) {
-            return snapshot.tx.for_each(ALL, &[], take).await;
+            let mut last = Arc::default();
+            let read = |columns: &mut Columns<'_>| VerificationRow::copied(columns, &mut last);
+            return snapshot.tx.copy(COPY, read, take).await;
         }
         let last: i64 = snapshot.tx.value(dialect::ABOUT_HOW_MANY_SECRETS.sqlite, &[]).await?.unwrap_or(0);
         let next = Arc::new(AtomicI64::new(0));
@@ -241,9 +282,7 @@ impl Store {
         }
         drop(send);
         while let Some(page) = pages.recv().await {
-            for row in page? {
-                take(row)?;
-            }
+            page?.into_iter().for_each(&mut take);
         }
         Ok(())
     }

@@ -43,11 +43,7 @@ fn shown_by(secret: &NewSecret) -> KeySecret {
 
 async fn all_verifications(world: &World) -> Vec<VerificationRow> {
     let mut rows = Vec::new();
-    let take = |row| {
-        rows.push(row);
-        Ok(())
-    };
-    world.store.for_each_verification(&mut world.read().await, take).await.unwrap();
+    world.store.for_each_verification(&mut world.read().await, |row| rows.push(row)).await.unwrap();
     rows
 }
 
