@@ -1,7 +1,6 @@
 //! No secret is found where it does not belong: not in a log of the finest grain, in no format; not in the metrics, the
 //! audit log, a list, or a file of the database. Only the answer that hands it over, and whoever holds it, have it.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -14,7 +13,7 @@ use keyrack_testkit::{Database, Http, Keyrack, Upstream, both_databases};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 
-use crate::support::{KEYRACK, Person, World, text};
+use crate::support::{KEYRACK, Person, World, free_port, text};
 
 /// In the text of everything secret that can be chosen.
 const CANARY: &str = "c4n4ry-4mong-th3-s3cr3ts";
@@ -76,10 +75,6 @@ async fn stored(keyrack: &Keyrack) -> Vec<(String, Vec<u8>)> {
 }
 
 /// A port that nobody listens on.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 both_databases! {
     /// In the form for people.
     async fn no_secret_is_found_in_logs_for_people_metrics_audit_or_database(database: Database) {

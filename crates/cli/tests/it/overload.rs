@@ -10,7 +10,7 @@ use serde_json::json;
 use sqlx::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
 
-use crate::support::{KEYRACK, start, text};
+use crate::support::{KEYRACK, free_port, text};
 
 /// How many files the server may open, and how many connections it therefore takes.
 const FILES: usize = 528;
@@ -65,7 +65,8 @@ async fn over_the_last_connections_only_what_is_vital_is_answered() {
 async fn when_the_database_is_held_up_who_cannot_wait_is_told_so_and_a_revocation_waits() {
     const ASKING: usize = 700;
     const AT_WORK: usize = 64;
-    let keyrack = start(Database::Sqlite);
+    let metrics = format!("127.0.0.1:{}", free_port());
+    let keyrack = Keyrack::setup(KEYRACK, Database::Sqlite).args(["--metrics-listen", &metrics]).start();
     let owner = keyrack.owner();
     let made = owner.post("/api/keys").json(&json!({"name": "leaked"})).send().await.expect_status(201);
     let (key, secret) = (text(&made.json()["key"]["id"]), text(&made.json()["secret"]));
@@ -100,4 +101,7 @@ async fn when_the_database_is_held_up_who_cannot_wait_is_told_so_and_a_revocatio
     }
     let asked = owner.post("/api/verify").json(&json!({"key": secret})).send().await.expect_status(200);
     assert_eq!(asked.json()["code"], "REVOKED");
+    let counted = Http::new(format!("http://{metrics}")).get("/metrics").send().await.expect_status(200);
+    let shed = format!("keyrack_shed_total {}", ASKING - AT_WORK);
+    assert!(counted.text().lines().any(|line| line == shed), "{}", counted.text());
 }

@@ -1,5 +1,6 @@
 //! What the modules share: two organizations with something of each kind in them, and a look at everything they hold.
 
+use std::net::TcpListener;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -21,6 +22,11 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Starts a keyrack that may reach upstreams on this machine.
 pub(crate) fn start(database: Database) -> Keyrack {
     Keyrack::setup(KEYRACK, database).args(["--egress-allow", "127.0.0.1/32"]).start()
+}
+
+/// A port that is free at this moment.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// An organization with one of each kind of thing in it.
