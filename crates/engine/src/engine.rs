@@ -200,7 +200,7 @@ impl Engine {
                     tracing::error!(key = %row.key, "a key cannot be read from the database and lets nobody in");
                 }
             };
-            self.store.for_each_verification(&mut reader, take).await?;
+            Box::pin(self.store.for_each_verification(&mut reader, take)).await?;
             if imported {
                 self.directory.expect_imported();
             }

@@ -40,6 +40,8 @@ pub struct Profile {
     pub environment: Environment,
     /// What they may do.
     pub scopes: ScopeSet,
+    /// The same as text, which answers contain more often than not.
+    pub scope_names: Box<[CompactString]>,
 }
 
 /// What few keys have.
@@ -182,7 +184,9 @@ pub struct Keyring {
 
 /// Profiles in use, so that keys alike share one: by where a key belongs, and then by the text of its scopes.
 #[derive(Default)]
-struct Profiles(HashMap<(GroupId, Option<WorkspaceId>, Environment), HashMap<Arc<str>, Arc<Profile>>>);
+struct Profiles(HashMap<Belonging, HashMap<Arc<str>, Arc<Profile>>>);
+
+type Belonging = (GroupId, Option<WorkspaceId>, Environment);
 
 impl Profiles {
     fn of(&mut self, row: &VerificationRow, tenant: &Arc<TenantCell>) -> Option<Arc<Profile>> {
@@ -192,7 +196,9 @@ impl Profiles {
             return Some(profile.clone());
         }
         let scopes = ScopeSet::parse(&row.scopes.split_ascii_whitespace().collect::<Vec<_>>()).ok()?;
-        let profile = Arc::new(Profile { tenant: tenant.clone(), group, workspace, environment, scopes });
+        let scope_names = scopes.to_strings().into_iter().map(CompactString::from).collect();
+        let profile = Profile { tenant: tenant.clone(), group, workspace, environment, scopes, scope_names };
+        let profile = Arc::new(profile);
         alike.insert(row.scopes.clone(), profile.clone());
         Some(profile)
     }
@@ -227,6 +233,7 @@ impl Default for Keyring {
             workspace: None,
             environment: Environment::Live,
             scopes: ScopeSet::default(),
+            scope_names: Box::default(),
         };
         let nobody = Record {
             digest: [u8::MAX; 32],

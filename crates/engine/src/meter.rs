@@ -12,7 +12,7 @@ const SLOTS: usize = 64;
 
 /// Last uses since they were last written down.
 pub struct Meter {
-    slots: [Slot; SLOTS],
+    slots: Box<[Slot]>,
 }
 
 /// What one thread noted, on cache lines of its own: beside another's, each note would take the line from that thread.
@@ -46,7 +46,7 @@ impl Drop for Taken<'_> {
 
 impl Default for Meter {
     fn default() -> Self {
-        Self { slots: std::array::from_fn(|_| Slot::default()) }
+        Self { slots: std::iter::repeat_with(Slot::default).take(SLOTS).collect() }
     }
 }
 

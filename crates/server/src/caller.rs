@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::load::{Crowded, Lane};
+use crate::metrics::{Door, decided};
 use crate::needs::Needs;
 use crate::request_id::RequestId;
 
@@ -140,7 +141,7 @@ async fn caller(app: &App, guard: &Guard, needs: Needs, request: &Parts) -> Resu
         place: Place::Anywhere,
     };
     let verdict = app.engine.verify(guard, &presented).await?;
-    crate::metrics::decided("api", verdict.reason());
+    decided(Door::Api, verdict.reason());
     match verdict.decision {
         Decision::Deny(reason) => Err(ApiError::denied(reason)),
         Decision::Grant(_) => match (verdict.into_key(), presented.session) {

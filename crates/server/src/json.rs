@@ -18,6 +18,9 @@ pub(crate) const MAX_BODY: usize = 256 * 1024;
 /// The largest body of an import: a thousand keys.
 pub(crate) const MAX_IMPORT_BODY: usize = 8 * 1024 * 1024;
 
+/// Room for most answers.
+const USUAL_ANSWER: usize = 1024;
+
 /// A JSON body: read strictly, written plainly.
 pub(crate) struct Json<T>(pub T);
 
@@ -32,8 +35,9 @@ impl<T: DeserializeOwned + Serialize, S: Send + Sync> FromRequest<S> for Json<T>
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
-        match serde_json::to_vec(&self.0) {
-            Ok(body) => ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response(),
+        let mut body = Vec::with_capacity(USUAL_ANSWER);
+        match serde_json::to_writer(&mut body, &self.0) {
+            Ok(()) => ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response(),
             Err(error) => {
                 tracing::error!(%error, "an answer could not be written");
                 ApiError::internal().into_response()

@@ -58,7 +58,7 @@ pub(crate) async fn run(verify: Verify, json: bool, settings: &Settings) -> anyh
             facts.push(("key", format!("{} ({})", key.name, key.id)));
         }
         if let Some(organization) = &verified.organization {
-            facts.push(("organization", organization.name.clone()));
+            facts.push(("organization", organization.name.to_string()));
         }
         output::facts(&facts);
     }

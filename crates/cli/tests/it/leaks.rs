@@ -74,7 +74,6 @@ async fn stored(keyrack: &Keyrack) -> Vec<(String, Vec<u8>)> {
     found
 }
 
-/// A port that nobody listens on.
 both_databases! {
     /// In the form for people.
     async fn no_secret_is_found_in_logs_for_people_metrics_audit_or_database(database: Database) {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use compact_str::CompactString;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -71,7 +72,8 @@ pub struct Verified {
     pub group: Option<Named>,
     /// What it may do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scopes: Option<Vec<String>>,
+    #[schema(value_type = Option<Vec<String>>)]
+    pub scopes: Option<Vec<CompactString>>,
 }
 
 /// A key as a decision knows it.
@@ -80,7 +82,8 @@ pub struct VerifiedKey {
     /// Its id.
     pub id: Uuid,
     /// Its name.
-    pub name: String,
+    #[schema(value_type = String)]
+    pub name: CompactString,
     /// For real use or for tests.
     pub environment: Environment,
     /// What it counts as at doors that name roles.
@@ -102,7 +105,8 @@ pub struct Named {
     /// Its id.
     pub id: Uuid,
     /// Its name or slug.
-    pub name: String,
+    #[schema(value_type = String)]
+    pub name: CompactString,
 }
 
 /// Up to 100 questions at once.

@@ -12,6 +12,7 @@ use crate::caller::Caller;
 use crate::convert::{self, Wire as _};
 use crate::error::ApiError;
 use crate::json::{Form, Json};
+use crate::metrics::{Door, decided};
 
 /// The most questions in one batch.
 const MAX_BATCH: usize = 100;
@@ -66,7 +67,7 @@ pub(super) async fn introspect(
 ) -> Result<Json<Introspected>, ApiError> {
     let question = Question { text: &body.token, ..Question::default() };
     let verdict = app.engine.ask(&caller.context, question).await?;
-    crate::metrics::decided("introspect", verdict.reason());
+    decided(Door::Introspect, verdict.reason());
     // A key bound to a workspace or to addresses is active: the question cannot name either.
     let is_active = match verdict.decision {
         Decision::Grant(_) => true,
@@ -98,7 +99,7 @@ async fn ask(app: &App, caller: &Caller, q: VerifyKey) -> Result<Verified, ApiEr
         address: q.ip.as_deref(),
     };
     let verdict = app.engine.ask(&caller.context, question).await?;
-    crate::metrics::decided("verify", verdict.reason());
+    decided(Door::Verify, verdict.reason());
     Ok(answer(verdict))
 }
 
@@ -124,7 +125,7 @@ fn describe(verified: &mut Verified, key: &KnownKey) {
     let facts = key.facts();
     verified.key = Some(VerifiedKey {
         id: facts.key.0,
-        name: key.record.name.to_string(),
+        name: key.record.name.clone(),
         environment: key.record.profile.environment.wire(),
         role: Role::of_key(facts.in_access_group).wire(),
         expires_at: Engine::ends_at(key),
@@ -132,11 +133,11 @@ fn describe(verified: &mut Verified, key: &KnownKey) {
         secret_version: key.record.version,
     });
     let organization = &key.tenant.organization;
-    verified.organization = Some(Named { id: organization.id.0, name: organization.slug.clone() });
+    verified.organization = Some(Named { id: organization.id.0, name: (&*organization.slug).into() });
     let workspace = facts.workspace.and_then(|id| key.workspace_slug().map(|slug| (id, slug)));
-    verified.workspace = workspace.map(|(id, slug)| Named { id: id.0, name: slug.to_owned() });
-    verified.group = Some(Named { id: facts.group.0, name: key.group_name().to_owned() });
-    verified.scopes = Some(facts.scopes.to_strings());
+    verified.workspace = workspace.map(|(id, slug)| Named { id: id.0, name: slug.into() });
+    verified.group = Some(Named { id: facts.group.0, name: key.group_name().into() });
+    verified.scopes = Some(key.record.profile.scope_names.to_vec());
 }
 
 fn explain(reason: Reason) -> &'static str {

@@ -20,6 +20,7 @@ use crate::app::App;
 use crate::caller;
 use crate::error::{self, ApiError};
 use crate::load::Crowded;
+use crate::metrics::{Door, decided};
 use crate::request_id::{RequestId, X_REQUEST_ID};
 use axum::body::Body;
 
@@ -134,7 +135,7 @@ async fn decide(app: &App, found: &RouteMatch<'_>, request: &Parts) -> Result<De
         place: found.route.place(found.path, app.engine.directory()).unwrap_or(Place::Elsewhere),
     };
     let verdict = app.engine.verify(guard, &presented).await?;
-    crate::metrics::decided("gateway", verdict.reason());
+    decided(Door::Gateway, verdict.reason());
     match verdict.reason() {
         Some(reason) => Err(ApiError::denied(reason)),
         None => Ok((verdict, presented.session, keeps_authorization)),
