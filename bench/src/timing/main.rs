@@ -78,7 +78,7 @@ fn measure(options: &Options, size: u64) -> anyhow::Result<f64> {
         })?;
         if options.in_process > 0 {
             let samples = f64::from(options.in_process) * f64::from(round + 1) / f64::from(rounds);
-            let mut order = Order::new(numbers.clone(), options.seed);
+            let mut order = Order::new(numbers.clone(), &instance.pepper()?, options.seed);
             process::measure(&engine, doors, &mut order, samples, &mut measured)?;
         }
         runtime.block_on(engine.close());
@@ -91,7 +91,8 @@ fn measure(options: &Options, size: u64) -> anyhow::Result<f64> {
         if options.loopback > 0 {
             let server = instance.serve("0")?;
             // The gateway's door is the first organization's; /api is everybody's.
-            let all = || Order::new(numbers.clone(), options.seed);
+            let pepper = instance.pepper()?;
+            let all = || Order::new(numbers.clone(), &pepper, options.seed);
             for (door, path, mut order) in
                 [("the gateway", classes::DOOR, all().at_door(0)), ("/api", "/api/keys", all())]
             {
