@@ -19,13 +19,7 @@ use crate::driver::{FromRow, Row, Tx, args};
 use crate::store::SQLITE_READERS;
 use crate::{Reader, Result, Store, StoreError};
 
-/// How many pages of a SQLite file are read at the same time: one for each processor, and from few to what the pool allows.
-fn loaders() -> usize {
-    let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    processors.clamp(2, SQLITE_READERS as usize)
-}
-
-/// How many places a page has.
+/// How many places a page of a SQLite file has.
 const PAGE: u16 = 250;
 
 /// A secret with all of its key that a decision needs. Lists are left as text, since most keys share theirs with others.
@@ -222,7 +216,11 @@ impl Written<'_> {
         let mut bytes = [0; DIGEST + 32 + 16];
         let bytes = unhex(self.bytes, &mut bytes)?;
         // Eight bytes or 32, alone or with sixteen behind them.
-        let end = DIGEST + if matches!(bytes.len().saturating_sub(DIGEST), 8 | 24) { 8 } else { 32 };
+        let end = match bytes.len().checked_sub(DIGEST) {
+            Some(8 | 24) => DIGEST + 8,
+            Some(32 | 48) => DIGEST + 32,
+            _ => return Err(StoreError::Corrupt { column: "of a key" }),
+        };
         let id = |at: usize| bytes.get(at..at + 16).and_then(|id| Uuid::from_slice(id).ok());
         let must = |at| id(at).ok_or(StoreError::Corrupt { column: "id" });
         Ok(VerificationRow {
@@ -255,6 +253,12 @@ impl FromRow for Tombstone {
     fn from_row(row: &Row) -> Result<Self> {
         Ok(Self(row.get("key_id")?, row.get("digest")?))
     }
+}
+
+/// How many pages of a SQLite file are read at the same time: one for each processor, as far as the pool has connections.
+fn loaders() -> usize {
+    let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    processors.clamp(2, SQLITE_READERS as usize)
 }
 
 impl Store {
