@@ -187,20 +187,12 @@ impl KeyFormat {
     }
 }
 
-/// Whether text is as [`Body::Base62`] writes it, with whatever prefix, and its checksum is right.
-pub fn has_checksum(text: &str) -> bool {
-    reading(text, Body::Base62).is_some()
-}
-
 /// Splits text into every (prefix, body) that some format could have, checksum verified. At most three.
 pub fn readings(text: &str) -> impl Iterator<Item = (&str, Body)> {
-    Body::ALL.into_iter().filter_map(move |body| Some((reading(text, body)?, body)))
-}
-
-/// The prefix of text whose rest is as this body writes it.
-fn reading(text: &str, body: Body) -> Option<&str> {
-    let (prefix, rest) = text.split_at_checked(text.len().checked_sub(body.length())?)?;
-    (is_prefix(prefix) && body.accepts(prefix, rest)).then_some(prefix)
+    Body::ALL.into_iter().filter_map(move |body| {
+        let (prefix, rest) = text.split_at_checked(text.len().checked_sub(body.length())?)?;
+        (is_prefix(prefix) && body.accepts(prefix, rest)).then_some((prefix, body))
+    })
 }
 
 fn is_prefix(text: &str) -> bool {

@@ -123,15 +123,11 @@ impl Directory {
         }
     }
 
-    /// Whether text could be a key at all: what cannot is refused without a look-up. What bears a checksum is not junk, and
-    /// whether some group has its prefix does not matter.
+    /// Whether text could be a key at all: what cannot is refused without a look-up. What bears a checksum is not junk,
+    /// whether some group has its prefix or not.
     pub fn could_be_key(&self, text: &str) -> bool {
-        if format::has_checksum(text) {
-            return true;
-        }
-        let formats = self.formats.load();
-        let known = |prefix: &str, body| formats.prefixes.get(&body).is_some_and(|p| p.contains(prefix));
-        format::readings(text).any(|(prefix, body)| known(prefix, body))
-            || (formats.imported && format::is_importable(text))
+        let is_known = |prefix: &str, body| self.formats.load().prefixes.get(&body).is_some_and(|p| p.contains(prefix));
+        format::readings(text).any(|(prefix, body)| body == Body::Base62 || is_known(prefix, body))
+            || (self.formats.load().imported && format::is_importable(text))
     }
 }
