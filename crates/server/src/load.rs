@@ -81,3 +81,57 @@ fn overloaded() -> ApiError {
     let message = "there is too much to do at this moment; try again in a while";
     ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+
+    use tokio::task::unconstrained;
+
+    use super::*;
+
+    /// What somebody is told who asks for room: `Pending` while they wait for it, and the room or `None`, a refusal.
+    fn told<'l>(entering: &mut Pin<Box<impl Future<Output = Result<Room<'l>, ApiError>>>>) -> Poll<Option<Room<'l>>> {
+        entering.as_mut().poll(&mut Context::from_waker(Waker::noop())).map(Result::ok)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn as_many_as_may_wait_do_so_for_their_patience_and_whoever_comes_then_is_refused_at_once() {
+        let load = Load::default();
+        // Not counted by the runtime, which puts off who asks for very much at once.
+        let enter = || Box::pin(unconstrained(load.enter(Lane::Database, false)));
+        let mut at_work: Vec<_> = (0..AT_THE_DATABASE).map(|_| told(&mut enter())).collect();
+        assert!(at_work.iter().all(|told| matches!(told, Poll::Ready(Some(_)))));
+        let mut waiting: Vec<_> = (0..WAITING).map(|_| enter()).collect();
+        assert!(waiting.iter_mut().all(|entering| told(entering).is_pending()));
+        assert!(matches!(told(&mut enter()), Poll::Ready(None)), "there is no place left to wait");
+
+        tokio::time::advance(PATIENCE / 2).await;
+        drop(at_work.pop());
+        let next = told(&mut waiting[0]);
+        assert!(matches!(next, Poll::Ready(Some(_))), "who came first is next");
+        let mut late = enter();
+        assert!(told(&mut late).is_pending(), "a place came free");
+        tokio::time::advance(PATIENCE / 2 + Duration::from_millis(1)).await;
+        assert!(waiting[1..].iter_mut().all(|entering| matches!(told(entering), Poll::Ready(None))));
+        assert!(told(&mut late).is_pending(), "who came later waits longer");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_vital_or_in_memory_waits_for_nobody_and_a_crowd_leaves_room_only_for_what_is_vital() {
+        let load = Load::default();
+        let enter = |lane, is_crowded| told(&mut Box::pin(load.enter(lane, is_crowded)));
+        let _at_work: Vec<_> = (0..AT_THE_DATABASE).map(|_| enter(Lane::Database, false)).collect();
+        for (lane, is_crowded, enters) in [
+            (Lane::Vital, false, true),
+            (Lane::Vital, true, true),
+            (Lane::Memory, false, true),
+            (Lane::Memory, true, false),
+            (Lane::Database, true, false),
+        ] {
+            let Poll::Ready(room) = enter(lane, is_crowded) else { panic!("{lane:?} waits") };
+            assert_eq!(room.is_some(), enters, "{lane:?}, crowded: {is_crowded}");
+        }
+    }
+}

@@ -190,9 +190,14 @@ impl Running {
         self.signal(Signal::KILL);
     }
 
-    /// Sends it SIGSTOP: it stands still, wherever it is, until [`Running::resume`].
+    /// Sends it SIGSTOP, and returns once it stands still, wherever it is, until [`Running::resume`]: on a busy machine some
+    /// of its threads go on for a while after the signal.
     pub fn suspend(&self) {
         self.signal(Signal::STOP);
+        let child = WaitId::Pid(Pid::from_child(&self.child));
+        // Looked at only: its end is waited for elsewhere.
+        let stands_still = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(child, stands_still).expect("the process is a child of this one");
     }
 
     /// Sends it SIGCONT.
