@@ -51,22 +51,26 @@ pub(crate) fn measure(options: &Options, filled: &Filled) -> anyhow::Result<()> 
     for hand in 0..HANDS {
         runtime.spawn(change(clients[0].clone(), hand, Arc::clone(&over), Arc::clone(&done)));
     }
-    let (begun, before) = (Instant::now(), done.load(Ordering::Relaxed));
-    let busy = load::run(options, &servers[0], &script, "/api/verify")?;
-    let changes = done.load(Ordering::Relaxed) - before;
-    let seconds = begun.elapsed().as_secs_f64();
+    let ((), alone) = changes_during(&done, || {
+        std::thread::sleep(Duration::from_secs(options.seconds));
+        Ok(())
+    })?;
+    let (busy, beside) = changes_during(&done, || load::run(options, &servers[0], &script, "/api/verify"))?;
     over.store(true, Ordering::Relaxed);
     println!(
-        "changes: {} keys, {}: {:.0} verified a second (p99 {}) alone, {:.0} (p99 {}) during {:.0} changes a second",
-        filled.size,
-        filled.kind,
-        quiet.rate,
-        quiet.p99,
-        busy.rate,
-        busy.p99,
-        f64::from(u32::try_from(changes)?) / seconds,
+        "changes: {} keys, {}: {:.0} verified a second (p99 {}) alone, {:.0} (p99 {}) during {beside:.0} changes a second; \
+         {alone:.0} changes alone, of {WANTED} wanted",
+        filled.size, filled.kind, quiet.rate, quiet.p99, busy.rate, busy.p99,
     );
     Ok(())
+}
+
+/// What something came to, and how many changes were made in a second meanwhile.
+fn changes_during<T>(done: &AtomicU64, run: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<(T, f64)> {
+    let (begun, before) = (Instant::now(), done.load(Ordering::Relaxed));
+    let result = run()?;
+    let changes = done.load(Ordering::Relaxed) - before;
+    Ok((result, f64::from(u32::try_from(changes)?) / begun.elapsed().as_secs_f64()))
 }
 
 fn client(server: &Server, filled: &Filled) -> anyhow::Result<Arc<Http>> {

@@ -37,6 +37,11 @@ impl Class {
     pub(crate) const ALL: [Self; 6] =
         [Self::Unknown, Self::Wrong, Self::Revoked, Self::Expired, Self::Disabled, Self::Foreign];
 
+    /// Whether what is presented is a key that the database holds, good or not.
+    fn is_kept(self) -> bool {
+        !matches!(self, Self::Unknown | Self::Wrong)
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
@@ -89,7 +94,7 @@ pub(crate) async fn fill(instance: &Instance, doors: Doors, numbers: Range<u64>)
     let place = |number, key: &mut ApiKey| {
         let drawn = Drawn::of(number);
         let is_foreign = drawn.is_some_and(|drawn| drawn.class == Class::Foreign);
-        let home = drawn.map_or(0, |drawn| drawn.door) ^ usize::from(is_foreign);
+        let home = door_of(number) ^ usize::from(is_foreign);
         (key.organization, key.group) = (doors[home], groups[home]);
         match drawn.map(|drawn| drawn.class) {
             Some(Class::Unknown) => return None,
@@ -123,8 +128,13 @@ impl Drawn {
         let class = *Class::ALL.get(usize::try_from(number % EACH).ok()?)?;
         let mut text = [0; 57];
         text.copy_from_slice(keyrack_bench::text(number).expose().as_bytes());
-        Some(Self { door: usize::from((number / EACH) % 2 == 1), class, text })
+        Some(Self { door: door_of(number), class, text })
     }
+}
+
+/// As many keys of each class are at one door as at the other, and as many of those that nobody presents.
+fn door_of(number: u64) -> usize {
+    usize::from((number / EACH) % 2 == 1)
 }
 
 /// All keys in the order of their digests, and whether they are presented.
@@ -138,7 +148,7 @@ impl Beside {
                 Some(Class::Wrong) => keyrack_bench::beside(number),
                 _ => keyrack_bench::text(number),
             };
-            let is_presented = Drawn::of(number).is_some_and(|drawn| drawn.class != Class::Wrong);
+            let is_presented = Drawn::of(number).is_some_and(|drawn| drawn.class.is_kept());
             Some((pepper.digest(&TextHash::of(text.expose())).locator(), is_presented))
         };
         let mut keys: Vec<_> = numbers.filter_map(place).collect();
@@ -146,13 +156,15 @@ impl Beside {
         Self(keys)
     }
 
-    /// The key beside which a text stands that is none, if nobody presents it. One that is presented too would be nearer at
-    /// hand than one that is found by its own text alone: of a million keys that took 5 ns off the refusal of what is no key.
-    fn key_of(&self, drawn: &Drawn, pepper: &Pepper) -> Option<u64> {
+    /// The two keys between which a text stands, if nobody presents either. One that is presented too would be nearer at hand
+    /// than one that is found by its own text alone, and so would be all that lies around it.
+    fn neighbours_of(&self, drawn: &Drawn, pepper: &Pepper) -> Option<[u64; 2]> {
         let text = std::str::from_utf8(&drawn.text).unwrap_or_default();
         let locator = pepper.digest(&TextHash::of(text)).locator();
-        let (key, is_presented) = *self.0.get(self.0.partition_point(|(key, _)| *key < locator))?;
-        (!is_presented).then_some(key)
+        let place = self.0.partition_point(|(key, _)| *key < locator);
+        let beyond = place + usize::from(drawn.class.is_kept());
+        let key = |at: usize| self.0.get(at).filter(|(_, is_presented)| !is_presented).map(|(key, _)| *key);
+        Some([key(place.checked_sub(1)?)?, key(beyond)?])
     }
 }
 
@@ -170,8 +182,7 @@ impl Order {
         let mut drawn: Vec<Drawn> = numbers.clone().filter_map(Drawn::of).collect();
         let mut taken = HashSet::new();
         drawn.retain(|drawn| {
-            let is_nobodys = matches!(drawn.class, Class::Unknown | Class::Wrong);
-            !is_nobodys || beside.key_of(drawn, pepper).is_some_and(|key| taken.insert(key))
+            beside.neighbours_of(drawn, pepper).is_some_and(|keys| keys.map(|key| taken.insert(key)) == [true; 2])
         });
         let mut random = Numbers::from_seed(seed.wrapping_add(numbers.end));
         for at in (1..drawn.len()).rev() {

@@ -42,6 +42,13 @@ impl Tenant {
         Self { organization, groups: HashMap::new(), workspaces: HashMap::new(), access_groups }
     }
 
+    /// Whether keys of this group may manage. Compared with each: a search would go this way or that by which group it is, and
+    /// the processor would guess that now rightly and now wrongly.
+    #[expect(clippy::needless_bitwise_bool, reason = "a lazy operator would stop at the first")]
+    pub(crate) fn is_access_group(&self, group: GroupId) -> bool {
+        self.access_groups.iter().fold(false, |is_one, other| is_one | (*other == group))
+    }
+
     /// The group of this name or id.
     pub fn group(&self, name_or_id: &str) -> Option<&KeyGroup> {
         let id = name_or_id.parse().ok().and_then(|id: GroupId| self.groups.get(&id));

@@ -295,7 +295,7 @@ impl Engine {
                     return Err(Error::Unauthorized);
                 }
                 let tenant = self.active_tenant(*organization).ok_or(Error::Unauthorized)?;
-                let authority = authority_of(&key, tenant.access_groups.contains(&key.group));
+                let authority = authority_of(&key, tenant.is_access_group(key.group));
                 if ctx.organization == *organization {
                     return Ok(authority);
                 }

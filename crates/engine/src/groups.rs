@@ -120,7 +120,7 @@ impl Engine {
         let tenant = self.tenant(ctx)?;
         let (mut writer, authority) = self.begin(ctx).await?;
         let group = writer.find_group(ctx.organization, id).await?.ok_or(Error::NotFound("group"))?;
-        if tenant.access_groups.contains(&id) {
+        if tenant.is_access_group(id) {
             let message = "the setting access_groups names this group; take it out there first".to_owned();
             let details = vec!["setting access_groups".to_owned()];
             return Err(Error::Conflict { code: "in_use", message, details });

@@ -89,7 +89,7 @@ impl KnownKey {
             group: profile.group,
             organization: self.tenant.organization.id,
             organization_state: self.tenant.organization.state,
-            in_access_group: self.tenant.access_groups.contains(&profile.group),
+            in_access_group: self.tenant.is_access_group(profile.group),
             workspace: profile.workspace,
             switch: self.record.switch,
             expires_at: self.record.expires_at,
@@ -125,7 +125,7 @@ impl Engine {
     /// process may have been suspended with the decision half made.
     pub(crate) fn stand_by(&self, verdict: Verdict, now: Timestamp) -> Result<Verdict> {
         self.require_serving()?;
-        if let (Decision::Grant(Grant::Key(_)), Some(key)) = (&verdict.decision, verdict.key()) {
+        if let Some(key) = verdict.admitted() {
             self.meter.note(key.record.key, i64::from(key.record.version), now);
         }
         Ok(verdict)
@@ -233,6 +233,15 @@ impl Verdict {
     /// A decision about a key of ours.
     pub(crate) fn about(key: KnownKey, decision: Decision) -> Self {
         Self { decision, candidate: Some(Candidate { key, matches: true }) }
+    }
+
+    /// The key that was let in. Only then is it asked whether there is one: of what is refused, the processor would guess that
+    /// now rightly and now wrongly, and take longer for the one or the other.
+    pub fn admitted(&self) -> Option<&KnownKey> {
+        match self.decision {
+            Decision::Grant(Grant::Key(_)) => self.key(),
+            _ => None,
+        }
     }
 
     /// The key, if the credential was one of ours. Present on denials too, for those entitled to know.

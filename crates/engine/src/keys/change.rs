@@ -47,7 +47,7 @@ impl Engine {
             return Err(Error::conflict("key_final", message));
         }
         let after = patched(&before, patch, now)?;
-        let in_access_group = tenant.access_groups.contains(&before.group);
+        let in_access_group = tenant.is_access_group(before.group);
         for key in [&before, &after] {
             authority_of(key, in_access_group).within(&authority).map_err(too_strong)?;
         }

@@ -67,7 +67,7 @@ impl Engine {
         let key = ApiKey { display_prefix: secret.display_prefix.clone(), last4: secret.last4.clone(), ..draft };
 
         let (mut writer, authority) = self.begin(ctx).await?;
-        let in_access_group = tenant.access_groups.contains(&group.id);
+        let in_access_group = tenant.is_access_group(group.id);
         authority_of(&key, in_access_group).within(&authority).map_err(too_strong)?;
         writer.insert_key(&key, &secret).await?;
         self.remember(&mut writer, ctx, key.id.0).await?;

@@ -98,7 +98,7 @@ impl Engine {
         let secret = self.digest_for(&group, &hash).await?.into_secret(1, shown, now);
         let (display_prefix, last4) = (secret.display_prefix.clone(), secret.last4.clone());
         let key = ApiKey { imported: true, display_prefix, last4, ..draft };
-        let in_access_group = tenant.access_groups.contains(&group.id);
+        let in_access_group = tenant.is_access_group(group.id);
         Ok(Prepared { key, secret, digests, in_access_group })
     }
 }

@@ -56,7 +56,7 @@ impl Engine {
         let tenant = self.directory.tenant(key.organization).ok_or(Error::NotFound("organization"))?;
         let group = tenant.groups.get(&key.group).map(|g| g.name.clone()).unwrap_or_default();
         let workspace = key.workspace.and_then(|id| tenant.workspaces.get(&id)).map(|w| w.slug.clone());
-        let role = Role::of_key(tenant.access_groups.contains(&key.group));
+        let role = Role::of_key(tenant.is_access_group(key.group));
         let status = key.status(self.now());
         Ok(KeyView { key, group, workspace, role, status })
     }

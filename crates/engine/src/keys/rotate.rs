@@ -58,7 +58,7 @@ impl Engine {
 
         let (mut writer, authority) = self.begin(ctx).await?;
         let key = self.visible_key(&mut writer, ctx, id).await?;
-        authority_of(&key, tenant.access_groups.contains(&key.group)).within(&authority).map_err(too_strong)?;
+        authority_of(&key, tenant.is_access_group(key.group)).within(&authority).map_err(too_strong)?;
         if matches!(key.status(now), KeyStatus::Revoked | KeyStatus::Expired) {
             let message = format!("the key is {}; make a new one", key.status(now).as_str());
             return Err(Error::conflict("key_final", message));

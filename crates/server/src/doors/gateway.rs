@@ -58,7 +58,7 @@ async fn forward(app: &App, request: Request<Body>, id: RequestId) -> Result<Res
     let (verdict, session, keeps_authorization) = decide(app, &found, &request).await?;
     headers::remove_hop_by_hop(&mut request.headers);
     headers::remove_claims(&mut request.headers, keeps_authorization);
-    let identity = match (verdict.decision, verdict.key(), &session) {
+    let identity = match (verdict.decision, verdict.admitted(), &session) {
         (Decision::Grant(Grant::Key(_)), Some(key), _) => Identity::of_key(key),
         (Decision::Grant(Grant::Session(role)), _, Some(person)) => {
             match app.engine.directory().tenant(person.organization) {
