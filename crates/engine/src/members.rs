@@ -49,7 +49,7 @@ impl Engine {
         let user =
             UserAccount { id, email, name, password_hash, is_instance_admin: false, created_at: now, updated_at: now };
         let (mut writer, authority) = self.begin(ctx).await?;
-        only_people_make_owners(ctx, new.role, authority.role)?;
+        may_give(ctx, new.role, &authority)?;
         writer.insert_user(&user).await?;
         let member = self.insert_member(&mut writer, ctx, id, new.role).await?;
         let event = self.event(ctx, "member.added", about(&member))?;

@@ -108,6 +108,12 @@ both_databases! {
         ] {
             assert_eq!(code(engine.add_member(actor, person("new@example.com", role, None)).await), how);
         }
+        // Nor with a password at once.
+        let of_the_instance = managing(&["keyrack.instance:admin", "keyrack.members:admin"]).await;
+        for role in [Role::Member, Role::Admin] {
+            let strong = person("strong@example.com", role, Some(PASSWORD));
+            assert_eq!(code(engine.add_member(&of_the_instance, strong).await), "insufficient_scope");
+        }
         assert_eq!(code(engine.change_role(&wider, plain.user, Role::Admin).await), "insufficient_scope");
         // Taking away needs no strength.
         assert_eq!(code(engine.change_role(&narrow, admin.user, Role::Member).await), "done");

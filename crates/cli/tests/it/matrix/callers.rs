@@ -187,7 +187,7 @@ pub(super) async fn owner(site: Site<'_>, name: &'static str, is_stranger: bool)
 }
 
 /// Everybody but who depends on the operation, for an organization: `site` and, bound to a workspace, `bound`.
-async fn callers(site: Site<'_>, bound: Site<'_>) -> Vec<Caller> {
+pub(super) async fn callers(site: Site<'_>, bound: Site<'_>) -> Vec<Caller> {
     let (world, tenant) = (site.world, site.tenant);
     let http = world.keyrack.http();
     join(site, "admin@acme.test", "admin").await;
@@ -225,7 +225,7 @@ async fn callers(site: Site<'_>, bound: Site<'_>) -> Vec<Caller> {
 }
 
 /// The newest change of both organizations.
-async fn newest(world: &World) -> [Value; 2] {
+pub(super) async fn newest(world: &World) -> [Value; 2] {
     let newest = async |http: &Http| http.get("/api/audit?limit=1").send().await.expect_status(200).json();
     [newest(&world.acme.manager).await, newest(&world.beta.manager).await]
 }

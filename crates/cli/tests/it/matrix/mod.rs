@@ -1,10 +1,12 @@
-//! Every endpoint with every kind of caller, and with ids of others wherever an id may stand.
+//! Every endpoint with every kind of caller, with fields that not everybody may fill in who may call it, and with ids of others
+//! wherever an id may stand.
 //!
 //! Both are driven by the committed document: what an operation needs (`x-keyrack-needs`), and what the fields of a
 //! request stand for (`x-keyrack-refers-to`). All that is written by hand is a valid request for each operation, in
 //! `samples`; an operation without one fails by name.
 
 mod callers;
+mod fields;
 mod ids;
 mod samples;
 
