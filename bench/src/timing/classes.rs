@@ -12,8 +12,8 @@ use keyrack_engine::{ApiKey, Context, GuardText, NewOrganization, NewRoute, Targ
 
 /// The path of the door that is knocked at.
 pub(crate) const DOOR: &str = "/contacts";
-/// One in so many numbers is of each class. The others are good keys, which nobody presents: they stand beside those that do
-/// not exist, and a key that is presented too would be nearer at hand.
+/// One in so many numbers is of each class. The others are good keys, which nobody presents: every text that is presented
+/// stands between two of them, and a key that is presented too would be nearer at hand.
 const EACH: u64 = 60;
 
 /// Why a key is refused.

@@ -184,9 +184,15 @@ impl Engine {
     }
 }
 
-/// Nobody makes a member who may do more than he may himself: a key of few scopes would else invite its own admin.
+/// Nobody makes a member who may do more than he may himself, for longer or from elsewhere: a key of few scopes, or of few
+/// days, would else invite its own admin.
 fn may_give(ctx: &Context, role: Role, authority: &Authority) -> Result<()> {
     only_people_make_owners(ctx, role, authority.role)?;
+    if authority.expires_at.is_some() || !authority.ip_allowlist.is_unrestricted() {
+        let message =
+            "a member neither ends with your key nor is kept to its addresses; use a key that has no such limits";
+        return Err(Error::forbidden("insufficient_authority", message));
+    }
     authority.scopes.covers(&role.scopes()).map_err(|missing| {
         let message = format!("the member would have the scope {missing}, which you do not have");
         Error::forbidden("insufficient_scope", message)

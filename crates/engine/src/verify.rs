@@ -235,8 +235,8 @@ impl Verdict {
         Self { decision, candidate: Some(Candidate { key, matches: true }) }
     }
 
-    /// The key that was let in. Only then is it asked whether there is one: of what is refused, the processor would guess that
-    /// now rightly and now wrongly, and take longer for the one or the other.
+    /// The key that was let in. Nothing that is refused goes one way or another by whether it is a key: the processor would
+    /// guess that now rightly and now wrongly, and take longer for the one or the other.
     pub fn admitted(&self) -> Option<&KnownKey> {
         match self.decision {
             Decision::Grant(Grant::Key(_)) => self.key(),

@@ -62,8 +62,8 @@ async fn over_the_last_connections_only_what_is_vital_is_answered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_database_is_held_up_who_cannot_wait_is_told_so_and_a_revocation_waits() {
-    const ASKING: usize = 600;
     const AT_WORK: usize = 64;
+    const ASKING: usize = AT_WORK + 16;
     let metrics = format!("127.0.0.1:{}", free_port());
     let keyrack = Keyrack::setup(KEYRACK, Database::Sqlite).args(["--metrics-listen", &metrics]).start();
     let owner = keyrack.owner();

@@ -114,6 +114,23 @@ both_databases! {
             let strong = person("strong@example.com", role, Some(PASSWORD));
             assert_eq!(code(engine.add_member(&of_the_instance, strong).await), "insufficient_scope");
         }
+        let everything = texts(&["keyrack.instance:admin", "*:admin", "keyrack.*:admin"]);
+        let strong = |name| NewKey { group: Some("management".to_owned()), scopes: Some(everything.clone()), ..named(name) };
+        let with_password = |email| person(email, Role::Admin, Some(PASSWORD));
+        let unlimited = world.acting(&world.key(strong("unlimited")).await.1).await;
+        assert_eq!(code(engine.add_member(&unlimited, with_password("strong@example.com")).await), "done");
+        // Who ends, or is kept to some addresses, makes nobody who is not.
+        for limited in [
+            NewKey { expires_at: Some(world.later(3600)), ..strong("ends") },
+            NewKey { ip_allowlist: Some(texts(&["127.0.0.0/8", "0.0.0.0/1"])), ..strong("from somewhere") },
+        ] {
+            let limited = world.acting(&world.key(limited).await.1).await;
+            let invited = person("other@example.com", Role::Member, None);
+            assert_eq!(code(engine.add_member(&limited, invited).await), "insufficient_authority");
+            let at_once = with_password("other@example.com");
+            assert_eq!(code(engine.add_member(&limited, at_once).await), "insufficient_authority");
+            assert_eq!(code(engine.change_role(&limited, plain.user, Role::Admin).await), "insufficient_authority");
+        }
         assert_eq!(code(engine.change_role(&wider, plain.user, Role::Admin).await), "insufficient_scope");
         // Taking away needs no strength.
         assert_eq!(code(engine.change_role(&narrow, admin.user, Role::Member).await), "done");

@@ -51,6 +51,7 @@ fn fields() -> Vec<Field> {
         of_holders("importKeys", "/keys/0/scopes"),
         of_holders("updateKey", "/scopes"),
         of_holders("createGroup", "/default_scopes"),
+        of_holders("updateGroup", "/default_scopes"),
         of_owners("addMember", "/role", json!("owner")),
         of_owners("updateMember", "/role", json!("owner")),
     ]

@@ -1,9 +1,9 @@
 //! Every endpoint with every kind of caller, with fields that not everybody may fill in who may call it, and with ids of others
 //! wherever an id may stand.
 //!
-//! Both are driven by the committed document: what an operation needs (`x-keyrack-needs`), and what the fields of a
-//! request stand for (`x-keyrack-refers-to`). All that is written by hand is a valid request for each operation, in
-//! `samples`; an operation without one fails by name.
+//! They are driven by the committed document: what an operation needs (`x-keyrack-needs`), and what the fields of a
+//! request stand for (`x-keyrack-refers-to`). Written by hand is a valid request for each operation, in
+//! `samples`; an operation without one fails by name. So is the list of such fields, in `fields`: no document tells of them.
 
 mod callers;
 mod fields;
