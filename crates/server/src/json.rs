@@ -131,6 +131,9 @@ pub(crate) fn parse<T: DeserializeOwned + Serialize>(body: &[u8]) -> Result<T, A
     Ok(value)
 }
 
+/// Said of an array where an object belongs.
+const NO_ARRAY: &str = "must be an object, not an array";
+
 /// Where an object belongs, serde also takes an array of its fields in their order. Nobody promised that order, so what was
 /// read as an object must have been sent as one.
 fn refuse_positional(body: &[u8], read: &impl Serialize) -> Result<(), ApiError> {
@@ -138,7 +141,7 @@ fn refuse_positional(body: &[u8], read: &impl Serialize) -> Result<(), ApiError>
     let read = serde_json::to_value(read).map_err(|_| ApiError::internal())?;
     let Some(path) = positional(&sent, &read) else { return Ok(()) };
     let path = if path.is_empty() { "body" } else { path.trim_start_matches('.') };
-    Err(ApiError::field(path, "must be an object, not an array"))
+    Err(ApiError::field(path, NO_ARRAY))
 }
 
 /// Where an array was read as an object.
@@ -156,14 +159,24 @@ fn positional(sent: &Value, read: &Value) -> Option<String> {
     }
 }
 
-/// What serde says, without the position in the text, which the path replaces.
+/// What serde says, without the names of our types, and without the position in the text, which the path replaces.
 fn plainly(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    match text.rfind(" at line ") {
-        Some(at) if !error.is_syntax() && !error.is_eof() => text[..at].to_owned(),
-        _ => text,
+    let text = match text.rfind(" at line ") {
+        Some(at) if !error.is_syntax() && !error.is_eof() => &text[..at],
+        _ => &text,
+    };
+    match text.split_once(", expected ") {
+        Some((found, of)) if OF_OBJECTS.iter().any(|ours| of.starts_with(ours)) => {
+            let is_an_array = found.starts_with("invalid length") || found.ends_with("sequence");
+            if is_an_array { NO_ARRAY.to_owned() } else { format!("{found}, expected an object") }
+        }
+        _ => text.to_owned(),
     }
 }
+
+/// How serde begins to speak of a type of ours that is read from an object.
+const OF_OBJECTS: [&str; 2] = ["struct ", "internally tagged enum "];
 
 /// Query parameters; unknown ones are refused where the type says so.
 pub(crate) struct Query<T>(pub T);
