@@ -34,7 +34,8 @@ pub(super) async fn list(
 
 /// Add a member
 ///
-/// Invites the person; the token in the answer is for them. With a password, an instance admin makes the account at once.
+/// Invites the person; the token in the answer is for them. With a password, an instance admin makes the account at once. Nobody
+/// adds a member who may do more than they may themselves: a key that ends, or is kept to some addresses, adds none.
 #[utoipa::path(post, path = "/api/members", tag = "members", operation_id = "addMember", request_body = AddMember,
     responses((status = 201, body = AddedMember), (status = 409, description = "They are a member, or the address is known")))]
 pub(super) async fn add(
@@ -78,7 +79,7 @@ pub(super) async fn accept(
 
 /// Change a member's role
 ///
-/// Owners are made and unmade by owners who are signed in.
+/// Owners are made and unmade by owners who are signed in. Nobody gives a role that may do more than they may themselves.
 #[utoipa::path(patch, path = "/api/members/{user_id}", tag = "members", operation_id = "updateMember",
     params(("user_id" = text::UserId, Path)), request_body = UpdateMember,
     responses((status = 200, body = Member), (status = 404, description = "No such member"),
