@@ -268,16 +268,7 @@ impl Traffic {
             while with_both < Self::BOTH {
                 let second = following.borrow().clone();
                 let key = second.as_ref().filter(|_| with_both % 2 == 0).unwrap_or(&first);
-                let call = || http.post(FORM).bearer(&key.secret).send();
-                let mut answer = call().await;
-                // On a busy machine a lease may run out before it is renewed, which has nothing to do with the key.
-                for _ in 0..100 {
-                    if answer.status != 503 || answer.json()["error"] != "unavailable" {
-                        break;
-                    }
-                    answer = call().await;
-                }
-                answer.expect_status(201);
+                http.post(FORM).bearer(&key.secret).send().await.expect_status(201);
                 with_both += usize::from(second.is_some());
                 count.send_modify(|count| *count += 1);
             }
