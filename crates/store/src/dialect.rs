@@ -22,6 +22,9 @@ impl Both {
 pub(crate) const SQLITE_BEGIN_WRITE: &str = "BEGIN IMMEDIATE";
 /// Begins a read on PostgreSQL: one snapshot for all statements, as SQLite gives anyway.
 pub(crate) const POSTGRES_BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// Ends a transaction that nobody knows of: whoever gave up in the middle of beginning one left it behind, and the next would
+/// find itself in it. Where there is none it changes nothing, and PostgreSQL warns of nothing.
+pub(crate) const POSTGRES_SETTLE: &str = "BEGIN; ROLLBACK";
 /// Makes writers of the same organization wait for each other on PostgreSQL, to the end of the transaction.
 pub(crate) const POSTGRES_LOCK_TENANT: &str = "SELECT pg_advisory_xact_lock($1)";
 /// Tells the nodes that something is about to be committed; they hear it when it is.

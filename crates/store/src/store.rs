@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use keyrack_core::{NodeId, OrganizationId};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _, PgPool, SqlitePool};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgPool, SqlitePool};
 
 use crate::driver::{Tx, args, heard};
 use crate::event::{self, NewEvent};
@@ -236,8 +236,8 @@ fn postgres_pool(connections: u32) -> PgPoolOptions {
     // A connection that was cut must not keep its place in the pool until the kernel gives it up.
     pool.after_release(|connection, _| {
         Box::pin(async move {
-            let answered = tokio::time::timeout(PATIENCE, connection.ping()).await;
-            answered.map_err(|_| sqlx::Error::PoolTimedOut)?.map(|()| true)
+            let settled = tokio::time::timeout(PATIENCE, connection.execute(dialect::POSTGRES_SETTLE)).await;
+            settled.map_err(|_| sqlx::Error::PoolTimedOut)?.map(|_| true)
         })
     })
 }

@@ -4,6 +4,7 @@
 mod claims;
 mod conflicts;
 mod full_disk;
+mod given_up;
 mod key_lists;
 mod migrations;
 mod nodes;
