@@ -99,8 +99,8 @@ pub(crate) fn script(folder: &Path, kind: Kind, filled: &Filled) -> anyhow::Resu
     write!(
         lua,
         "}}\nlocal n = #keys\nlocal headers = {{ [\"Content-Type\"] = \"application/json\", [\"X-API-Key\"] = \"{}\" }}\n\
-         local i = 0\nfunction request()\n  i = (i * 1103515245 + 12345) % 2147483648\n\
-         return wrk.format(\"POST\", nil, headers, '{{\"key\":\"' .. keys[i % n + 1] .. '\",\"scope\":\"contacts:read\"}}')\nend\n",
+         function request()\n\
+         return wrk.format(\"POST\", nil, headers, '{{\"key\":\"' .. keys[math.random(n)] .. '\",\"scope\":\"contacts:read\"}}')\nend\n",
         filled.instance.management_key
     )?;
     let path = folder.join(format!("{}.lua", Kind::ALL.iter().position(|(other, _)| *other == kind).unwrap_or(0)));
