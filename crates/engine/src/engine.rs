@@ -33,7 +33,7 @@ pub struct Engine {
     pub(crate) directory: Directory,
     pub(crate) keyring: Keyring,
     pub(crate) routes: RouteTable,
-    pub(crate) meter: Meter,
+    pub(crate) meter: Arc<Meter>,
     /// For keys and for passwords apart, so that who guesses passwords keeps no key waiting.
     pub(crate) slow: SlowPool,
     pub(crate) passwords: SlowPool,
@@ -91,7 +91,7 @@ impl Engine {
             directory: Directory::default(),
             keyring: Keyring::default(),
             routes: RouteTable::default(),
-            meter: Meter::default(),
+            meter: Arc::default(),
             slow: SlowPool::default(),
             passwords: SlowPool::default(),
             feed: AsyncMutex::new(head),

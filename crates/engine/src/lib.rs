@@ -19,7 +19,7 @@ pub mod keyring;
 mod keys;
 mod lease;
 mod members;
-pub mod meter;
+mod meter;
 mod nodes;
 mod organizations;
 pub mod passwords;

@@ -33,8 +33,13 @@ const SILENT: Duration = Duration::from_secs(15);
 const QUIET: Duration = Duration::from_secs(30);
 /// How long to wait before listening again.
 const DEAF: Duration = Duration::from_secs(1);
-/// How often uses are written down.
+/// How often uses are written down, if they are not many.
 const FLUSH: Duration = Duration::from_millis(500);
+/// How many uses are written down in one transaction: whoever changes something waits for no more than that.
+const USES_AT_ONCE: usize = 256;
+/// How long to rest after so many, so that a million keys in use keep neither the processor nor the database busy. They are
+/// written down the later instead.
+const REST: Duration = Duration::from_millis(20);
 /// How often the time is.
 const NOTE_TIME: Duration = Duration::from_mins(1);
 
@@ -72,7 +77,7 @@ impl Engine {
             () = self.keep(&mut seat) => {}
             () = self.write_down_uses() => {}
         }
-        self.flush_uses().await;
+        self.flush_uses(Duration::ZERO).await;
         if let Seat::Member(member) = seat {
             // From here on nobody waits for this process, so it decides nothing any more.
             self.lease.end();
@@ -209,7 +214,7 @@ impl Engine {
         let mut noted = Instant::now();
         loop {
             flush.tick().await;
-            self.flush_uses().await;
+            self.flush_uses(REST).await;
             if noted.elapsed() >= NOTE_TIME {
                 noted = Instant::now();
                 self.note_time().await;
@@ -217,17 +222,31 @@ impl Engine {
         }
     }
 
-    /// Writes uses down. Stopped half-way, it gives them back, and the next time they are written once more, which changes
-    /// nothing. Under a clock that is not believed they are kept.
-    pub(crate) async fn flush_uses(&self) {
-        let taken = self.meter.take();
-        if taken.uses().is_empty() || !self.calendar.look() {
+    /// Writes down what was noted until now, and rests between the batches where somebody else needs the processor and the
+    /// database too. Stopped half-way, it has lost nothing: a use that is written twice changes nothing. Under a clock that
+    /// is not believed all of it is kept.
+    async fn flush_uses(&self, rest: Duration) {
+        if !self.calendar.look() {
             return;
         }
-        let written = async { self.store.write(&[]).await?.commit_uses(taken.uses()).await };
-        match written.await {
-            Ok(()) => taken.written(),
-            Err(error) => tracing::warn!(%error, "uses could not be written down and are kept"),
+        let meter = Arc::clone(&self.meter);
+        if tokio::task::spawn_blocking(move || meter.gather()).await.is_err() {
+            return;
+        }
+        loop {
+            let batch = self.meter.due_next(USES_AT_ONCE);
+            if batch.is_empty() {
+                return;
+            }
+            let written = async { self.store.write(&[]).await?.commit_uses(&batch).await };
+            if let Err(error) = written.await {
+                tracing::warn!(%error, "uses could not be written down and are kept");
+                return;
+            }
+            self.meter.written(&batch);
+            if batch.len() == USES_AT_ONCE {
+                tokio::time::sleep(rest).await;
+            }
         }
     }
 

@@ -37,7 +37,11 @@ impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         let mut body = Vec::with_capacity(USUAL_ANSWER);
         match serde_json::to_writer(&mut body, &self.0) {
-            Ok(()) => ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response(),
+            Ok(()) => {
+                let mut response = Response::new(body.into());
+                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                response
+            }
             Err(error) => {
                 tracing::error!(%error, "an answer could not be written");
                 ApiError::internal().into_response()

@@ -47,8 +47,6 @@ impl Engine {
             self.settle_unchanged().await?;
             return self.replay_rotation(ctx, id).await;
         }
-        // Whether the newest secret has been used is read from the database.
-        self.flush_uses().await;
         let now = self.now();
         let tenant = self.tenant(ctx)?;
         let seen = self.visible_key(&mut self.reader().await?, ctx, id).await?;
@@ -67,7 +65,9 @@ impl Engine {
         if secrets.last().is_none_or(|s| s.version != newest) {
             return Err(Error::conflict("rotation_in_progress", "the key is being rotated by somebody else"));
         }
-        let ending = ending(&key, &secrets, how, overlap, now)?;
+        // It may have been used since uses were last written down.
+        let is_unused = |s: &KeySecret| s.last_used_at.is_none() && !self.meter.has_use_of(id, s.version);
+        let ending = ending(&key, &secrets, is_unused, how, overlap, now)?;
         for (version, at) in &ending.ends {
             writer.end_secret(id, *version, *at).await?;
         }
@@ -132,13 +132,20 @@ struct Ending {
     previous: Option<Timestamp>,
 }
 
-fn ending(key: &ApiKey, secrets: &[KeySecret], how: RotateKey, overlap: i64, now: Timestamp) -> Result<Ending> {
+fn ending(
+    key: &ApiKey,
+    secrets: &[KeySecret],
+    is_unused: impl Fn(&KeySecret) -> bool,
+    how: RotateKey,
+    overlap: i64,
+    now: Timestamp,
+) -> Result<Ending> {
     let end = now.saturating_add(SignedDuration::from_secs(overlap)).unwrap_or(Timestamp::MAX);
     let end = key.expires_at.map_or(end, |expiry| expiry.min(end));
     let live: Vec<&KeySecret> = secrets.iter().filter(|s| is_live(s, now)).collect();
     match live[..] {
         [newest] => Ok(Ending { ends: vec![(newest.version, end)], previous: Some(end) }),
-        [older, newest] if newest.last_used_at.is_none() => {
+        [older, newest] if is_unused(newest) => {
             // The newest was never used, so it is lost: its place is taken, and the old one keeps its time.
             let stays = if how.overlap_seconds.is_some() { end } else { older.expires_at.unwrap_or(end) };
             Ok(Ending { ends: vec![(newest.version, now), (older.version, stays)], previous: Some(stays) })

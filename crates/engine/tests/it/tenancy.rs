@@ -7,6 +7,7 @@ use keyrack_engine::{
 };
 use keyrack_testkit::{Database, both_databases};
 
+use crate::following::Serving;
 use crate::support::{OWNER, PASSWORD, TestClock, World, code, named, pepper, start, texts};
 
 fn organization(slug: &str, owner: Option<&str>) -> NewOrganization {
@@ -245,9 +246,9 @@ both_databases! {
                 assert!(world.passes(&text).await);
             }
         }
-        // A rotation writes uses down.
-        let (id, _) = world.plain_key("last").await;
-        engine.rotate_key(&host, id, keyrack_engine::RotateKey::default()).await.unwrap();
+        world.plain_key("last").await;
+        // What has stopped has written uses down.
+        Serving::start(&world).await.stop().await;
         for sort in [KeySort::CreatedAt, KeySort::LastUsedAt] {
             let whole = KeyQuery { sort, limit: 100, group: Some("default".to_owned()), ..KeyQuery::default() };
             let whole: Vec<_> =

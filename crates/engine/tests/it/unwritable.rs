@@ -8,6 +8,7 @@ use keyrack_engine::{GuardText, ImportKey, KeyPatch, NewGroup, NewRoute, RotateK
 use keyrack_testkit::Database;
 use keyrack_testkit::postgres::PrivateCluster;
 
+use crate::following::Serving;
 use crate::support::{IsGrant as _, OWNER, PASSWORD, World, at_once, code, named, presented};
 
 type Change<'c> = Pin<Box<dyn Future<Output = String> + 'c>>;
@@ -38,6 +39,7 @@ fn while_another_keeps_the_file_locked_changes_are_refused_and_decisions_go_on()
         engine.update_key(&host, off, switch(false)).await.unwrap();
         let head = world.head().await;
 
+        let serving = Serving::start(&world).await;
         let lock = world.lock().await;
         let import =
             ImportKey { new: named("old"), text: Some(PlainKey::new("a-16-char-secret".into())), sha256: None };
@@ -88,7 +90,7 @@ fn while_another_keeps_the_file_locked_changes_are_refused_and_decisions_go_on()
         assert_eq!(world.reason("a-16-char-secret").await, Some(Reason::NotFound));
         assert!(engine.find_route("x", "/door", "GET").is_none());
         // The uses of that time are not lost: they are written down with the next occasion.
-        engine.rotate_key(&host, id, RotateKey::default()).await.unwrap();
+        serving.stop().await;
         assert_eq!(engine.get_key(&host, id).await.unwrap().key.last_used_at, Some(world.now()));
         engine.revoke_key(&host, id, None).await.unwrap();
         assert_eq!(world.reason(&text).await, Some(Reason::Revoked));
