@@ -35,10 +35,10 @@ const QUIET: Duration = Duration::from_secs(30);
 const DEAF: Duration = Duration::from_secs(1);
 /// How often uses are written down, if they are not many.
 const FLUSH: Duration = Duration::from_millis(500);
-/// How many uses are written down in one transaction, in about a millisecond: whoever changes something, or is answered by the
-/// same processor, waits for no more than that.
+/// How many uses are written down in one transaction: whoever changes something, or is answered by the same processor, waits for
+/// no more than that. In a SQLite file it takes about a millisecond.
 const USES_AT_ONCE: usize = 1024;
-/// How long to rest after so many, for the others. A hundred thousand keys in use are written down within a second all the same.
+/// How long to rest after so many, for the others.
 const REST: Duration = Duration::from_millis(5);
 /// How often the time is.
 const NOTE_TIME: Duration = Duration::from_mins(1);
