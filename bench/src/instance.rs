@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use keyrack_core::status::Switch;
-use keyrack_core::{Environment, GroupId, IpAllowlist, KeyId, OrganizationId, Pepper, PlainKey, ScopeSet, TextHash};
+use keyrack_core::{
+    Environment, GroupId, IpAllowlist, KeyId, OrganizationId, Pepper, PlainKey, RateLimits, ScopeSet, TextHash,
+};
 use keyrack_store::{ApiKey, NewSecret, Store};
 use uuid::Uuid;
 
@@ -35,6 +37,7 @@ impl Instance {
     pub fn make(keyrack: &Path, database: String, keyfile: PathBuf) -> anyhow::Result<Self> {
         let mut init = Command::new(keyrack)
             .args(["init", "--json", "--organization", "bench", "--owner-email", OWNER, "--owner-password-stdin"])
+            .args(["--tier", "enterprise"])
             .args(["--database", &database, "--keyfile"])
             .arg(&keyfile)
             .stdin(Stdio::piped())
@@ -185,6 +188,7 @@ fn key(number: u64, organization: OrganizationId, group: GroupId) -> anyhow::Res
         switch: Switch::Active,
         expires_at: None,
         ip_allowlist: IpAllowlist::default(),
+        rate_limits: RateLimits::default(),
         metadata: None,
         imported: false,
         created_at: now,

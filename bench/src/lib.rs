@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use keyrack_core::format::SECRET_BYTES;
 use keyrack_core::status::Switch;
 use keyrack_core::{
-    Environment, GroupId, KeyFormat, KeyId, OrganizationId, OrganizationState, Pepper, PlainKey, TextHash, Tier,
+    Environment, GroupId, KeyFormat, KeyId, OrganizationId, OrganizationState, Pepper, PlainKey, RateLimits, TextHash,
+    Tier,
 };
 use keyrack_engine::directory::{Tenant, TenantCell};
 use keyrack_store::{Organization, VerificationRow};
@@ -81,11 +82,11 @@ pub fn tenant() -> Arc<TenantCell> {
         name: "Bench".to_owned(),
         tier: Tier::Enterprise,
         state: OrganizationState::Active,
+        rate_limits: RateLimits::default(),
         created_at: now,
         updated_at: now,
     };
-    let tenant =
-        Tenant { organization, groups: HashMap::new(), workspaces: HashMap::new(), access_groups: BTreeSet::new() };
+    let tenant = Tenant::new(organization, HashMap::new(), HashMap::new(), BTreeSet::new());
     Arc::new(ArcSwap::from_pointee(tenant))
 }
 

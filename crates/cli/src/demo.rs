@@ -60,7 +60,8 @@ struct Seeded {
 async fn seed(engine: &Engine, upstream: &str) -> anyhow::Result<Seeded> {
     let owner_password = data_encoding::BASE32_NOPAD.encode(&engine.random_bits()?);
     let owner_email = "ada@acme.example".to_owned();
-    let new = NewInstance { slug: "acme".to_owned(), name: Some("Acme".to_owned()), owner_email, owner_password };
+    let new =
+        NewInstance { slug: "acme".to_owned(), name: Some("Acme".to_owned()), tier: None, owner_email, owner_password };
     let made = engine.initialize(new).await?.context("the demo's database is not empty")?;
     let ctx = Context::host(made.organization);
     engine.create_workspace(&ctx, "sales", Some("Sales")).await?;

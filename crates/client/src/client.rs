@@ -11,8 +11,8 @@ use crate::transport::{Transport, TransportError};
 use crate::wire::{
     AddMember, AddedMember, ApiKey, AuditEvent, CreateGroup, CreateKey, CreateOrganization, CreateRoute,
     CreateWorkspace, CreatedKey, ErrorBody, Group, ImportKeys, ImportedKeys, KeyStatus, Member, Node, Organization,
-    Page, RevokeKey, RevokedKey, RotateKey, RotatedKey, Route, Secret, Settings, UpdateGroup, UpdateKey, UpdateMember,
-    UpdateOrganization, UpdateRoute, UpdateSettings, Verified, VerifyKey, WhoAmI, Workspace,
+    Page, Quota, RevokeKey, RevokedKey, RotateKey, RotatedKey, Route, Secret, Settings, Tiers, UpdateGroup, UpdateKey,
+    UpdateMember, UpdateOrganization, UpdateRoute, UpdateSettings, UpdateTiers, Verified, VerifyKey, WhoAmI, Workspace,
 };
 
 /// Why a call gave no result.
@@ -255,6 +255,21 @@ impl<T: Transport> Client<T> {
     /// Makes an organization.
     pub async fn create_organization(&self, new: &CreateOrganization) -> Answer<Organization> {
         self.post("/api/organizations", new).await
+    }
+
+    /// Shows what an organization has used of its quota this month.
+    pub async fn quota(&self, id: Uuid) -> Answer<Quota> {
+        self.get(&format!("/api/organizations/{id}/quota")).await
+    }
+
+    /// Shows the tiers.
+    pub async fn tiers(&self) -> Answer<Tiers> {
+        self.get("/api/tiers").await
+    }
+
+    /// Changes tiers.
+    pub async fn update_tiers(&self, patch: &UpdateTiers) -> Answer<Tiers> {
+        self.patch("/api/tiers", patch).await
     }
 
     /// Changes an organization.

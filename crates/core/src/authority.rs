@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 
 use crate::scope::{Action, Resource, Scope, ScopeSet};
-use crate::{GroupId, IpAllowlist, OrganizationId, Role, WorkspaceId};
+use crate::{GroupId, IpAllowlist, OrganizationId, RateLimits, Role, WorkspaceId};
 
 /// Everything a key can do, along every dimension that can be compared.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,6 +23,8 @@ pub struct Authority {
     pub expires_at: Option<Timestamp>,
     /// From where only.
     pub ip_allowlist: IpAllowlist,
+    /// How much only.
+    pub rate_limits: RateLimits,
     /// As what it counts at doors that name roles.
     pub role: Role,
 }
@@ -48,6 +50,9 @@ pub enum Excess {
     /// Not restricted to the actor's addresses.
     #[error("the key would work from addresses yours does not work from")]
     Addresses,
+    /// Not held to the actor's rate limits.
+    #[error("the key could ask for more at a time than yours")]
+    Rate,
     /// Counts as more than the actor.
     #[error("the key would count as a stronger role than yours")]
     Role,
@@ -63,6 +68,7 @@ impl Authority {
             workspace: None,
             expires_at: None,
             ip_allowlist: IpAllowlist::default(),
+            rate_limits: RateLimits::default(),
             role,
         }
     }
@@ -93,6 +99,9 @@ impl Authority {
         }
         if !actor.ip_allowlist.covers(&self.ip_allowlist) {
             return Err(Excess::Addresses);
+        }
+        if !actor.rate_limits.cover(&self.rate_limits) {
+            return Err(Excess::Rate);
         }
         if self.role > actor.role {
             return Err(Excess::Role);

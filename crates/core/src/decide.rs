@@ -2,7 +2,7 @@
 //!
 //! Every front door brings what it found out to [`decide`] and translates the [`Decision`] into its own protocol. Steps come
 //! in a fixed order and the first that fails gives the reason: known, alive, accepted here, address, role, scope. Limits and
-//! quota are taken after a grant, since they have a state of their own.
+//! quota are taken after a grant, by the engine, since they have a state of their own.
 
 use std::net::IpAddr;
 
@@ -146,6 +146,10 @@ pub enum Reason {
     InsufficientRole,
     /// The scope is missing.
     InsufficientScope,
+    /// More was asked for than a rate limit allows.
+    RateLimited,
+    /// The organization has used up its quota of the month.
+    QuotaExceeded,
 }
 
 /// How much of a reason an outsider learns.
@@ -155,11 +159,13 @@ pub enum Outward {
     Unauthorized,
     /// 403: the key is good, but not for this.
     Forbidden,
+    /// 429: the key is good, but not now.
+    TooMany,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Missing,
         Self::NotFound,
         Self::Disabled,
@@ -175,6 +181,8 @@ impl Reason {
         Self::IpRequired,
         Self::InsufficientRole,
         Self::InsufficientScope,
+        Self::RateLimited,
+        Self::QuotaExceeded,
     ];
 
     /// The code told to those who may know: the verify API's callers, the audit log, the console.
@@ -195,6 +203,8 @@ impl Reason {
             Self::IpRequired => "IP_REQUIRED",
             Self::InsufficientRole => "INSUFFICIENT_ROLE",
             Self::InsufficientScope => "INSUFFICIENT_SCOPE",
+            Self::RateLimited => "RATE_LIMITED",
+            Self::QuotaExceeded => "QUOTA_EXCEEDED",
         }
     }
 
@@ -206,6 +216,7 @@ impl Reason {
             | Self::IpRequired
             | Self::InsufficientRole
             | Self::InsufficientScope => Outward::Forbidden,
+            Self::RateLimited | Self::QuotaExceeded => Outward::TooMany,
             _ => Outward::Unauthorized,
         }
     }

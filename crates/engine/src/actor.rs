@@ -1,6 +1,8 @@
 //! Who asks for a use case.
 
-use keyrack_core::{Authority, IpAllowlist, KeyId, OrganizationId, Role, Scope, SessionId, UserId, WorkspaceId};
+use keyrack_core::{
+    Authority, IpAllowlist, KeyId, OrganizationId, RateLimits, Role, Scope, SessionId, UserId, WorkspaceId,
+};
 use keyrack_store::ActorKind;
 use uuid::Uuid;
 
@@ -134,6 +136,7 @@ pub(crate) fn authority_of(key: &keyrack_store::ApiKey, in_access_group: bool) -
         workspace: key.workspace,
         expires_at: key.expires_at,
         ip_allowlist: IpAllowlist::clone(&key.ip_allowlist),
+        rate_limits: RateLimits::clone(&key.rate_limits),
         role: Role::of_key(in_access_group),
     }
 }

@@ -9,11 +9,11 @@ use keyrack_core::{Decision, Guard, Reason, Role, Scope, Timestamp, decide};
 
 use crate::actor::Context;
 use crate::engine::Engine;
-use crate::verify::{Candidate, KnownKey, Verdict};
+use crate::verify::{Candidate, Charge, KnownKey, Verdict};
 use crate::{Error, Result};
 
 /// May this key do this?
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Question<'q> {
     /// The text of the key.
     pub text: &'q str,
@@ -31,6 +31,25 @@ pub struct Question<'q> {
     pub path: Option<&'q str>,
     /// The address the request came from.
     pub address: Option<&'q str>,
+    /// What of the key's limits and quota the request takes if it may be made.
+    pub charge: Charge,
+}
+
+impl<'q> Question<'q> {
+    /// Whether a key of this text is good for anything.
+    pub fn about(text: &'q str) -> Self {
+        Self {
+            text,
+            scope: None,
+            workspace: None,
+            groups: None,
+            roles: None,
+            method: None,
+            path: None,
+            address: None,
+            charge: Charge::Nothing,
+        }
+    }
 }
 
 impl Engine {
@@ -39,7 +58,9 @@ impl Engine {
     pub async fn ask(&self, ctx: &Context, question: Question<'_>) -> Result<Verdict> {
         self.require_serving()?;
         let now = self.now();
+        let charge = question.charge;
         let verdict = self.answer(ctx, question, now).await?;
+        let verdict = self.charge(verdict, charge, now).await?;
         self.stand_by(verdict, now)
     }
 

@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use keyrack_core::format::{self, Body};
-use keyrack_core::{GroupId, KeyFormat, OrganizationId, OrganizationState, Tier, Timestamp, WorkspaceId};
+use keyrack_core::{GroupId, KeyFormat, OrganizationId, OrganizationState, RateLimits, Tier, Timestamp, WorkspaceId};
 use keyrack_store::{KeyGroup, Organization, Workspace};
 use uuid::Uuid;
+
+use crate::limits::Limits;
+use crate::quota::Quota;
 
 /// An organization as it is now.
 pub type TenantCell = ArcSwap<Tenant>;
@@ -23,6 +26,12 @@ pub struct Tenant {
     pub workspaces: HashMap<WorkspaceId, Workspace>,
     /// Which of its groups may manage.
     pub access_groups: BTreeSet<GroupId>,
+    /// How much all its keys together may ask for.
+    pub(crate) limits: Limits,
+    /// The same of each group that is limited: of most organizations none is.
+    pub(crate) group_limits: Vec<(GroupId, Limits)>,
+    /// What this process may spend of its monthly quota.
+    pub(crate) quota: Arc<Quota>,
 }
 
 impl Tenant {
@@ -35,11 +44,42 @@ impl Tenant {
             name: String::new(),
             tier: Tier::Free,
             state: OrganizationState::Deleted,
+            rate_limits: RateLimits::default(),
             created_at: at,
             updated_at: at,
         };
         let access_groups = BTreeSet::from([GroupId(Uuid::max())]);
-        Self { organization, groups: HashMap::new(), workspaces: HashMap::new(), access_groups }
+        Self::new(organization, HashMap::new(), HashMap::new(), access_groups)
+    }
+
+    /// An organization of which nothing has been counted.
+    pub fn new(
+        organization: Organization,
+        groups: HashMap<GroupId, KeyGroup>,
+        workspaces: HashMap<WorkspaceId, Workspace>,
+        access_groups: BTreeSet<GroupId>,
+    ) -> Self {
+        let (limits, group_limits, quota) = (Limits::default(), Vec::new(), Arc::default());
+        let new = Self { organization, groups, workspaces, access_groups, limits, group_limits, quota };
+        new.counting_on(None)
+    }
+
+    /// The same with what has been counted of it as it was before.
+    fn counting_on(mut self, before: Option<&Self>) -> Self {
+        let limited = self.groups.values().filter(|group| !group.rate_limits.is_unrestricted());
+        let counted = |group: &KeyGroup| before.and_then(|before| before.limits_of(group.id));
+        let with_counted = |group: &KeyGroup| (group.id, Limits::after(counted(group), &group.rate_limits));
+        self.group_limits = limited.map(with_counted).collect();
+        self.limits = Limits::after(before.map(|before| &before.limits), &self.organization.rate_limits);
+        if let Some(before) = before {
+            self.quota = Arc::clone(&before.quota);
+        }
+        self
+    }
+
+    /// The limits that all keys of a group share, if it has any.
+    pub(crate) fn limits_of(&self, group: GroupId) -> Option<&Limits> {
+        self.group_limits.iter().find(|(id, _)| *id == group).map(|(_, limits)| limits)
     }
 
     /// Whether keys of this group may manage. Compared with each: a search would go this way or that by which group it is, and
@@ -113,7 +153,7 @@ impl Directory {
             let id = tenant.organization.id;
             slugs.insert(tenant.organization.slug.clone(), id);
             match tenants.get(&id) {
-                Some(cell) => cell.store(Arc::new(tenant)),
+                Some(cell) => cell.store(Arc::new(tenant.counting_on(Some(&cell.load())))),
                 None => drop(tenants.insert(id, Arc::new(ArcSwap::from_pointee(tenant)))),
             }
         }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use keyrack_core::{Authority, EventId, KeyId, NodeId, OrganizationId, OrganizationState, Pepper};
 use keyrack_store::{ActorKind, FeedHead, INSTANCE, NewEvent, Reader, Store, StoreError, SubjectKind, Writer};
@@ -18,8 +19,10 @@ use crate::keyring::{Keyring, Loader};
 use crate::lease::Lease;
 use crate::meter::Meter;
 use crate::passwords::SlowPool;
+use crate::quota::Quotas;
 use crate::routes::RouteTable;
 use crate::settle::Receipt;
+use crate::tiers::{self, Tiers};
 use crate::{Error, Result, feed};
 
 /// Keyrack without HTTP.
@@ -34,6 +37,8 @@ pub struct Engine {
     pub(crate) keyring: Keyring,
     pub(crate) routes: RouteTable,
     pub(crate) meter: Arc<Meter>,
+    pub(crate) tiers: ArcSwap<Tiers>,
+    pub(crate) quotas: Quotas,
     /// For keys and for passwords apart, so that who guesses passwords keeps no key waiting.
     pub(crate) slow: SlowPool,
     pub(crate) passwords: SlowPool,
@@ -92,6 +97,8 @@ impl Engine {
             keyring: Keyring::default(),
             routes: RouteTable::default(),
             meter: Arc::default(),
+            tiers: ArcSwap::default(),
+            quotas: Quotas::default(),
             slow: SlowPool::default(),
             passwords: SlowPool::default(),
             feed: AsyncMutex::new(head),
@@ -161,8 +168,9 @@ impl Engine {
         self.applied.load(Ordering::Acquire)
     }
 
-    /// Waits for running statements and closes the database.
+    /// Gives back what it holds of quotas, waits for running statements and closes the database.
     pub async fn close(&self) {
+        self.settle_quotas(true).await;
         self.store.close().await;
     }
 
@@ -184,6 +192,7 @@ impl Engine {
         if let Some(latest) = reader.latest_time().await? {
             self.calendar.raise(latest);
         }
+        tiers::load_tiers(self, &mut reader).await?;
         feed::load_tenants(self, &mut reader).await?;
         feed::load_routes(self, &mut reader).await?;
         if self.role != (Role::Guest { keys: false }) {

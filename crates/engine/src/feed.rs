@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use keyrack_core::{GroupId, KeyId, OrganizationId, Pepper};
+use keyrack_core::{GroupId, KeyId, Month, OrganizationId, Pepper};
 use keyrack_store::{Event, FeedHead, INSTANCE, Reader, Store, SubjectKind, VerificationRow};
 use uuid::Uuid;
 
@@ -13,7 +13,9 @@ use crate::calendar::Calendar;
 use crate::clock::Random;
 use crate::directory::Tenant;
 use crate::engine::{Engine, instance_event};
+use crate::organizations::QUOTA_SET;
 use crate::routes::DEFAULT_ORGANIZATION;
+use crate::tiers::{TIERS_CHANGED, load_tiers};
 use crate::{Error, Result, settings};
 
 /// How many keys are read anew at once.
@@ -78,7 +80,7 @@ pub(crate) async fn load_tenant(reader: &mut Reader, id: OrganizationId) -> Resu
     let access = reader.find_setting(id, settings::ACCESS_GROUPS).await?;
     let access_groups: BTreeSet<GroupId> =
         access.map(serde_json::from_value).transpose().map_err(|_| corrupt())?.unwrap_or_default();
-    Ok(Some(Tenant { organization, groups, workspaces, access_groups }))
+    Ok(Some(Tenant::new(organization, groups, workspaces, access_groups)))
 }
 
 fn corrupt() -> Error {
@@ -114,12 +116,14 @@ pub(crate) fn step(events: &[Event]) -> (&[Event], &[Event]) {
 pub(crate) async fn apply(engine: &Engine, reader: &mut Reader, events: &[Event]) -> Result<()> {
     let mut tenants = BTreeSet::new();
     let mut keys = BTreeSet::new();
-    let mut routes = false;
+    let (mut routes, mut tiers) = (false, false);
     for event in events {
         engine.calendar.raise(event.at);
         if event.kind == CLOCK_ACCEPTED {
             engine.calendar.accept(event.at);
         }
+        tiers |= event.kind == TIERS_CHANGED;
+        void_quota(engine, event);
         keys.extend(key_ids(event));
         match event.subject_kind {
             SubjectKind::Organization => {
@@ -151,7 +155,21 @@ pub(crate) async fn apply(engine: &Engine, reader: &mut Reader, events: &[Event]
     if routes {
         load_routes(engine, reader).await?;
     }
+    if tiers {
+        load_tiers(engine, reader).await?;
+    }
     Ok(())
+}
+
+/// Lets nobody spend units any more that were granted before somebody set the counter.
+fn void_quota(engine: &Engine, event: &Event) {
+    let number = |name: &str| event.data.get(name).and_then(serde_json::Value::as_i64);
+    if event.kind == QUOTA_SET
+        && let Some(tenant) = event.organization.and_then(|id| engine.directory.tenant(id))
+        && let (Some(month), Some(epoch)) = (number("month_number").and_then(Month::from_number), number("epoch"))
+    {
+        tenant.quota.void(month, epoch - 1);
+    }
 }
 
 /// Reads every route, and which organization owns the default host.

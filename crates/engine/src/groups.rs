@@ -6,7 +6,7 @@ use keyrack_store::{HashProfile, KeyGroup, SubjectKind};
 
 use crate::actor::{Context, authority_of};
 use crate::engine::{Engine, Subject};
-use crate::keys::{read_scopes, too_strong};
+use crate::keys::{read_rate_limits, read_scopes, too_strong};
 use crate::workspaces::refuse_live;
 use crate::{Error, Result};
 
@@ -23,6 +23,8 @@ pub struct NewGroup {
     pub hash_profile: Option<HashProfile>,
     /// The scopes of a key made without any; `*:read` if missing.
     pub default_scopes: Option<Vec<String>>,
+    /// How much all its keys together may ask for, as units and seconds.
+    pub rate_limits: Option<Vec<(i64, i64)>>,
 }
 
 /// What of a group is to change.
@@ -36,6 +38,8 @@ pub struct GroupPatch {
     pub key_format: Option<(Option<String>, Body)>,
     /// New default scopes.
     pub default_scopes: Option<Vec<String>>,
+    /// New rate limits as units and seconds, or none.
+    pub rate_limits: Option<Option<Vec<(i64, i64)>>>,
 }
 
 fn read_format(format: (Option<String>, Body)) -> Result<KeyFormat> {
@@ -57,6 +61,7 @@ impl Engine {
             former_formats: Vec::new(),
             hash_profile: new.hash_profile.unwrap_or(HashProfile::HmacSha256),
             default_scopes: scopes.unwrap_or_else(|| keyrack_core::scope::Level::ReadOnly.scopes()),
+            rate_limits: read_rate_limits(new.rate_limits.as_deref())?,
             created_at: now,
             updated_at: now,
         };
@@ -101,6 +106,9 @@ impl Engine {
         if let Some(scopes) = read_default_scopes(patch.default_scopes.as_deref())? {
             authority.scopes.covers(&scopes).map_err(|s| too_strong(keyrack_core::authority::Excess::Scope(s)))?;
             after.default_scopes = scopes;
+        }
+        if let Some(limits) = patch.rate_limits {
+            after.rate_limits = read_rate_limits(limits.as_deref())?;
         }
         if after == before {
             drop(writer);
@@ -154,6 +162,7 @@ fn about(group: &KeyGroup) -> Subject<'_> {
         "key_format": group.key_format,
         "hash_profile": group.hash_profile.as_str(),
         "default_scopes": group.default_scopes.to_strings(),
+        "rate_limits": group.rate_limits.to_text(),
     });
     Subject { kind: SubjectKind::Group, id: group.id.0, name: &group.name, data }
 }

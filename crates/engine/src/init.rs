@@ -1,6 +1,6 @@
 //! The first organization of an instance, its owner and its first key.
 
-use keyrack_core::{OrganizationId, OrganizationState, PlainKey, Role, Tier, UserId, name};
+use keyrack_core::{OrganizationId, OrganizationState, PlainKey, RateLimits, Role, Tier, UserId, name};
 use keyrack_store::{INSTANCE, Organization, SubjectKind, UserAccount};
 
 use crate::actor::Context;
@@ -16,6 +16,8 @@ pub struct NewInstance {
     pub slug: String,
     /// Its name; the slug if missing.
     pub name: Option<String>,
+    /// What it counts as paying for; free if missing.
+    pub tier: Option<Tier>,
     /// The e-mail address of its owner, the first instance admin.
     pub owner_email: String,
     /// Their password.
@@ -48,8 +50,9 @@ impl Engine {
             id: OrganizationId::new(now, self.random_id()?),
             slug,
             name: title,
-            tier: Tier::Free,
+            tier: new.tier.unwrap_or(Tier::Free),
             state: OrganizationState::Active,
+            rate_limits: RateLimits::default(),
             created_at: now,
             updated_at: now,
         };

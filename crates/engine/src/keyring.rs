@@ -16,11 +16,12 @@ use foldhash::HashMap;
 use jiff::Timestamp;
 use keyrack_core::format::Environment;
 use keyrack_core::status::{End, Switch};
-use keyrack_core::{GroupId, IpAllowlist, KeyDigest, KeyId, ScopeSet, WorkspaceId};
+use keyrack_core::{GroupId, IpAllowlist, KeyDigest, KeyId, RateLimits, ScopeSet, WorkspaceId};
 use keyrack_store::{Rare, VerificationRow};
 use uuid::Uuid;
 
 use crate::directory::{Tenant, TenantCell};
+use crate::limits::Limits;
 
 /// With a million keys a shard has 244 records, about 27 KB to copy on a change.
 const SHARDS: usize = 4096;
@@ -51,18 +52,20 @@ pub struct Extra {
     pub ip_allowlist: IpAllowlist,
     /// What its owner wrote down with it.
     pub metadata: Option<serde_json::Value>,
+    /// How much it may ask for.
+    limits: Limits,
     /// Its bcrypt hash.
     slow_hash: Option<Box<str>>,
 }
 
 impl Extra {
     /// `Some(None)` if there is nothing to keep, `None` if something cannot be read.
-    fn of(rare: &Rare) -> Option<Option<Self>> {
+    fn of(rare: &Rare, limits: Limits) -> Option<Option<Self>> {
         let ip_allowlist = keyrack_store::parse_allowlist(rare.ip_allowlist.as_deref()).ok()?;
         let metadata = rare.metadata.as_deref().map(serde_json::from_str).transpose().ok()?;
         let slow_hash = rare.slow_hash.as_deref().map(Into::into);
-        let is_plain = ip_allowlist.is_unrestricted() && metadata.is_none() && slow_hash.is_none();
-        Some((!is_plain).then_some(Self { ip_allowlist, metadata, slow_hash }))
+        let is_plain = ip_allowlist.is_unrestricted() && metadata.is_none() && limits.is_empty() && slow_hash.is_none();
+        Some((!is_plain).then_some(Self { ip_allowlist, metadata, limits, slow_hash }))
     }
 }
 
@@ -99,6 +102,12 @@ impl Record {
     /// What its owner wrote down with it.
     pub fn metadata(&self) -> Option<&serde_json::Value> {
         self.extra.as_ref()?.metadata.as_ref()
+    }
+
+    /// How much it may ask for, and what was counted of that.
+    pub(crate) fn limits(&self) -> &Limits {
+        static NONE: std::sync::LazyLock<Limits> = std::sync::LazyLock::new(Limits::default);
+        self.extra.as_ref().map_or(&NONE, |extra| &extra.limits)
     }
 
     /// Whether it lets nobody in, whatever else is so.
@@ -182,16 +191,21 @@ pub struct Keyring {
     writer: Mutex<Profiles>,
 }
 
-/// Profiles in use, so that keys alike share one: by where a key belongs, and then by the text of its scopes.
+/// What records share.
 #[derive(Default)]
-struct Profiles(HashMap<Belonging, HashMap<Arc<str>, Arc<Profile>>>);
+struct Profiles {
+    /// Profiles in use, so that keys alike share one: by where a key belongs, and then by the text of its scopes.
+    alike: HashMap<Belonging, HashMap<Arc<str>, Arc<Profile>>>,
+    /// Of keys that have any: all secrets of a key share them, and so do the records that come after.
+    limits: HashMap<KeyId, Limits>,
+}
 
 type Belonging = (GroupId, Option<WorkspaceId>, Environment);
 
 impl Profiles {
     fn of(&mut self, row: &VerificationRow, tenant: &Arc<TenantCell>) -> Option<Arc<Profile>> {
         let (group, workspace, environment) = (row.group, row.workspace, row.environment);
-        let alike = self.0.entry((group, workspace, environment)).or_default();
+        let alike = self.alike.entry((group, workspace, environment)).or_default();
         if let Some(profile) = alike.get(&row.scopes) {
             return Some(profile.clone());
         }
@@ -203,13 +217,26 @@ impl Profiles {
         Some(profile)
     }
 
+    fn limits(&mut self, key: KeyId, limits: Option<&str>) -> Option<Limits> {
+        let Some(text) = limits else {
+            if !self.limits.is_empty() {
+                self.limits.remove(&key);
+            }
+            return Some(Limits::default());
+        };
+        let limits = Limits::after(self.limits.get(&key), &RateLimits::parse(text)?);
+        self.limits.insert(key, limits.clone());
+        Some(limits)
+    }
+
     fn record(&mut self, row: &VerificationRow, tenant: &Arc<TenantCell>) -> Option<Record> {
         let rare = row.rare.as_deref();
+        let limits = self.limits(row.key, rare.and_then(|rare| rare.rate_limits.as_deref()))?;
         Some(Record {
             digest: row.digest,
             key: row.key,
             profile: self.of(row, tenant)?,
-            extra: rare.map_or(Some(None), Extra::of)?.map(Arc::new),
+            extra: rare.map_or(Some(None), |rare| Extra::of(rare, limits))?.map(Arc::new),
             expires_at: rare.and_then(|rare| rare.expires_at).into(),
             secret_expires_at: rare.and_then(|rare| rare.secret_expires_at).into(),
             name: row.name.clone(),
@@ -312,7 +339,8 @@ impl Keyring {
 
     /// Forgets a secret of a key by its digest.
     pub fn remove(&self, key: KeyId, digest: &[u8]) {
-        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut profiles = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        profiles.limits.remove(&key);
         let mut bytes = [0; 32];
         let length = digest.len().min(32);
         bytes[..length].copy_from_slice(&digest[..length]);

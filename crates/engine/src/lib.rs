@@ -18,16 +18,19 @@ mod init;
 pub mod keyring;
 mod keys;
 mod lease;
+mod limits;
 mod members;
 mod meter;
 mod nodes;
 mod organizations;
 pub mod passwords;
+mod quota;
 pub mod routes;
 mod serving;
 pub mod sessions;
 mod settings;
 mod settle;
+mod tiers;
 mod verify;
 mod workspaces;
 
@@ -45,15 +48,18 @@ pub use keys::{
     CreatedKey, DEFAULT_OVERLAP, ImportKey, KeyPatch, KeyQuery, KeyView, MAX_IMPORT, MAX_METADATA, MAX_OVERLAP, NewKey,
     Page, RotateKey, RotatedKey,
 };
+pub use limits::{Owner, WindowStanding};
 pub use members::{Invited, NewMember};
 pub use nodes::NodeView;
 pub use organizations::{NewOrganization, OrganizationPatch};
 pub use passwords::{MAX_PASSWORD, MIN_PASSWORD};
+pub use quota::{QuotaStanding, QuotaUse};
 pub use routes::{GuardText, LiveRoute, NewRoute, RouteMatch, RoutePatch, Target};
 pub use serving::Seat;
 pub use sessions::{SESSION_LENGTH, SignedIn};
 pub use settle::{Receipt, Witness};
-pub use verify::{KnownKey, Person, Presented, Verdict};
+pub use tiers::Tiers;
+pub use verify::{Charge, KnownKey, Person, Presented, Standing, Verdict};
 
 pub use keyrack_store::{
     ActorKind, ApiKey, AuditFilter, Event, HashProfile, Invitation, KeyGroup, KeySecret, KeySort, Member, Organization,

@@ -1,11 +1,14 @@
 //! Organizations: made by instance admins, changed by owners and instance admins.
 
-use keyrack_core::{Action, GroupId, OrganizationId, OrganizationState, Role, Scope, ScopeSet, Tier, name};
-use keyrack_store::{HashProfile, KeyGroup, Organization, SubjectKind, Writer};
+use keyrack_core::quota::MAX_UNITS;
+use keyrack_core::{
+    Action, GroupId, Month, OrganizationId, OrganizationState, RateLimits, Role, Scope, ScopeSet, Tier, name,
+};
+use keyrack_store::{HashProfile, KeyGroup, NewEvent, Organization, SubjectKind, Writer};
 
 use crate::actor::{Actor, Context};
 use crate::engine::{Engine, Subject};
-use crate::keys::Page;
+use crate::keys::{Page, read_rate_limits};
 use crate::{Error, Result, settings};
 
 /// What an organization is to be.
@@ -30,7 +33,14 @@ pub struct OrganizationPatch {
     pub tier: Option<Tier>,
     /// A new state; instance admins only.
     pub state: Option<OrganizationState>,
+    /// New rate limits as units and seconds, or none; instance admins only.
+    pub rate_limits: Option<Option<Vec<(i64, i64)>>>,
+    /// What it is to count as having used of its quota this month; instance admins only.
+    pub quota_used: Option<u64>,
 }
+
+/// The event by which somebody sets what an organization has used of its quota.
+pub(crate) const QUOTA_SET: &str = "quota.set";
 
 /// The group whose keys may manage, until the settings say otherwise.
 pub(crate) const MANAGEMENT: &str = "management";
@@ -54,7 +64,8 @@ impl Engine {
         let id = OrganizationId::new(now, self.random_id()?);
         let tier = new.tier.unwrap_or(Tier::Free);
         let state = OrganizationState::Active;
-        let organization = Organization { id, slug, name, tier, state, created_at: now, updated_at: now };
+        let rate_limits = RateLimits::default();
+        let organization = Organization { id, slug, name, tier, state, rate_limits, created_at: now, updated_at: now };
 
         let (mut writer, _) = self.begin(ctx).await?;
         let owner = match (&new.owner_email, &ctx.actor) {
@@ -96,6 +107,7 @@ impl Engine {
                 former_formats: Vec::new(),
                 hash_profile: HashProfile::HmacSha256,
                 default_scopes,
+                rate_limits: RateLimits::default(),
                 created_at: o.created_at,
                 updated_at: o.created_at,
             };
@@ -137,8 +149,11 @@ impl Engine {
 
     /// Changes an organization. Tier and state are matters of the instance.
     pub async fn update_organization(&self, ctx: &Context, patch: OrganizationPatch) -> Result<Organization> {
-        if patch.tier.is_some() || patch.state.is_some() {
+        if patch.tier.is_some() || patch.state.is_some() || patch.rate_limits.is_some() || patch.quota_used.is_some() {
             Self::only_instance_admin(ctx)?;
+        }
+        if patch.quota_used.is_some_and(|used| used > MAX_UNITS) {
+            return Err(Error::invalid("quota_used", format!("must be 0 to {MAX_UNITS}")));
         }
         let (mut writer, _) = self.begin(ctx).await?;
         let organization = writer.find_organization(ctx.organization).await?;
@@ -152,19 +167,54 @@ impl Engine {
         }
         after.tier = patch.tier.unwrap_or(before.tier);
         after.state = patch.state.unwrap_or(before.state);
-        if after == before {
+        if let Some(limits) = patch.rate_limits {
+            after.rate_limits = read_rate_limits(limits.as_deref())?;
+        }
+        let mut events = Vec::new();
+        if after != before {
+            after.updated_at = self.now();
+            writer.update_organization(&after).await?;
+            let data = serde_json::json!({ "before": told(&before), "after": told(&after) });
+            events.push(self.event(ctx, "organization.changed", about(&after, data))?);
+        }
+        if let Some(used) = patch.quota_used {
+            events.push(self.set_quota_used(ctx, &mut writer, &after, used).await?);
+        }
+        let mut events = events.into_iter();
+        if let Some(first) = events.next() {
+            self.commit_all(writer, first, events.collect()).await?;
+        } else {
             drop(writer);
             self.settle_unchanged().await?;
-            return Ok(before);
         }
-        after.updated_at = self.now();
-        writer.update_organization(&after).await?;
-        let told = |o: &Organization| serde_json::json!({ "name": o.name, "tier": o.tier, "state": o.state });
-        let data = serde_json::json!({ "before": told(&before), "after": told(&after) });
-        let event = self.event(ctx, "organization.changed", about(&after, data))?;
-        self.commit(writer, event).await?;
         Ok(after)
     }
+
+    /// Sets the counter of this month. Whatever processes hold of the quota is void then.
+    async fn set_quota_used(
+        &self,
+        ctx: &Context,
+        writer: &mut Writer,
+        organization: &Organization,
+        used: u64,
+    ) -> Result<NewEvent> {
+        let month = Month::of(self.now());
+        let (before, _) = writer.lock_quota(organization.id, month).await?;
+        let after = writer.set_quota(organization.id, month, used).await?;
+        let data = serde_json::json!({
+            "month": month.to_string(),
+            "month_number": month.number(),
+            "epoch": after.epoch,
+            "granted_before": before.granted,
+            "used": used,
+        });
+        self.event(ctx, QUOTA_SET, about(organization, data))
+    }
+}
+
+/// What the audit log tells of an organization.
+fn told(o: &Organization) -> serde_json::Value {
+    serde_json::json!({ "name": o.name, "tier": o.tier, "state": o.state, "rate_limits": o.rate_limits.to_text() })
 }
 
 fn about(organization: &Organization, data: serde_json::Value) -> Subject<'_> {

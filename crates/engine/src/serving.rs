@@ -76,8 +76,10 @@ impl Engine {
             () = stop => {}
             () = self.keep(&mut seat) => {}
             () = self.write_down_uses() => {}
+            () = self.keep_quotas() => {}
         }
         self.flush_uses(Duration::ZERO).await;
+        self.settle_quotas(true).await;
         if let Seat::Member(member) = seat {
             // From here on nobody waits for this process, so it decides nothing any more.
             self.lease.end();
@@ -301,7 +303,8 @@ impl Sweep {
     }
 }
 
-fn every(period: Duration) -> tokio::time::Interval {
+/// Ticks so often, and never twice to catch up.
+pub(crate) fn every(period: Duration) -> tokio::time::Interval {
     let mut timer = tokio::time::interval(period);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     timer

@@ -1,7 +1,8 @@
 //! From a credential to a decision.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use arc_swap::Guard as Guarded;
 use jiff::Timestamp;
@@ -13,6 +14,8 @@ use keyrack_core::{OrganizationId, SessionId, UserId};
 use crate::directory::Tenant;
 use crate::engine::Engine;
 use crate::keyring::{Found, LookUp};
+use crate::limits::{Applicable, Limits, Owner, WindowStanding};
+use crate::quota::QuotaStanding;
 use crate::{Error, Result};
 
 /// What a door makes of a request before it asks.
@@ -27,6 +30,30 @@ pub struct Presented<'r> {
     pub address: Option<IpAddr>,
     /// The workspace of the door.
     pub place: Place,
+    /// What of the key's limits and quota it takes if it is let in.
+    pub charge: Charge,
+}
+
+/// What a request takes of limits and quota.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Charge {
+    /// Nothing, and it is not held to them: management.
+    Nothing,
+    /// So many units.
+    Units(u32),
+    /// Nothing; it is only asked whether so many units would be given.
+    Peek(u32),
+}
+
+/// How the limits and the quota of a key stand after a decision.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// The quota of its organization, if its tier has one.
+    pub quota: Option<QuotaStanding>,
+    /// Rate limits: its own, then its group's, then its organization's.
+    pub windows: Vec<WindowStanding>,
+    /// How long to wait until as much is allowed as was refused.
+    pub retry_after: Option<Duration>,
 }
 
 /// A person with a live session, seen in the organization that the request is about.
@@ -50,6 +77,8 @@ pub struct Person {
 pub struct Verdict {
     /// Let in or kept out.
     pub decision: Decision,
+    /// How limits and quota stand, if they were looked at.
+    pub standing: Option<Box<Standing>>,
     candidate: Option<Candidate>,
 }
 
@@ -99,6 +128,13 @@ impl KnownKey {
         }
     }
 
+    /// The rate limits that it is held to.
+    pub(crate) fn limits(&self) -> [(Owner, &Limits); 3] {
+        static NONE: LazyLock<Limits> = LazyLock::new(Limits::default);
+        let of_group = self.tenant.limits_of(self.record.profile.group).unwrap_or(&NONE);
+        [(Owner::Key, self.record.limits()), (Owner::Group, of_group), (Owner::Organization, &self.tenant.limits)]
+    }
+
     /// The name of its group.
     pub fn group_name(&self) -> &str {
         self.tenant.groups.get(&self.record.profile.group).map_or("", |group| &group.name)
@@ -118,7 +154,54 @@ impl Engine {
         self.require_serving()?;
         let now = self.now();
         let verdict = self.judge(guard, presented, now).await?;
+        let verdict = self.charge(verdict, presented.charge, now).await?;
         self.stand_by(verdict, now)
+    }
+
+    /// Takes what a grant costs from all limits and the quota, or from none of them and refuses. Waits for the database only
+    /// where this process holds no unit of the quota.
+    pub(crate) async fn charge(&self, mut verdict: Verdict, charge: Charge, now: Timestamp) -> Result<Verdict> {
+        let units = match charge {
+            Charge::Nothing => return Ok(verdict),
+            Charge::Units(units) | Charge::Peek(units) => units,
+        };
+        let Some(key) = verdict.admitted() else { return Ok(verdict) };
+        let account = self.account(&key.tenant);
+        let limits = Applicable::new(key.limits(), || self.clock.uptime());
+        let is_peek = matches!(charge, Charge::Peek(_));
+        let (quota, refused) = loop {
+            if limits.as_ref().is_some_and(|limits| !limits.allow(units)) {
+                break (account.look(units, now).0, Some(Reason::RateLimited));
+            }
+            let (standing, has) = account.look(units, now);
+            if is_peek {
+                let standing = if has { standing } else { Box::pin(self.read_quota(&account, now)).await?.standing() };
+                let is_enough = standing.is_none_or(|standing| standing.remaining >= units.into());
+                break (standing, (!is_enough).then_some(Reason::QuotaExceeded));
+            }
+            if has && let Ok(standing) = self.spend(&account, units, now) {
+                if limits.as_ref().is_none_or(|limits| limits.take(units)) {
+                    break (standing, None);
+                }
+                account.give_back(units, now);
+            } else if !Box::pin(self.fetch_units(&account, units, now)).await? {
+                break (account.look(units, now).0, Some(Reason::QuotaExceeded));
+            }
+        };
+        let windows = limits.map(|limits| limits.standing(if refused.is_some() { units } else { 0 }));
+        let windows = windows.unwrap_or_default();
+        let retry_after = match refused {
+            Some(Reason::RateLimited) => {
+                windows.iter().filter(|window| window.remaining < units).map(|window| window.more_in).max()
+            }
+            Some(_) => quota.and_then(|quota| quota.resets_at.duration_since(now).try_into().ok()),
+            None => None,
+        };
+        if let Some(reason) = refused {
+            verdict.decision = Decision::Deny(reason);
+        }
+        verdict.standing = Some(Box::new(Standing { quota, windows, retry_after }));
+        Ok(verdict)
     }
 
     /// Gives out a verdict if it may still be given, and counts it. The lease is looked at again, by clocks read anew: this
@@ -150,7 +233,7 @@ impl Engine {
             return Ok(Verdict::about_nobody(decide(guard, Caller::Unknown, &request, now)));
         };
         let decision = decide(guard, Caller::Key(candidate.facts()), &request, now);
-        Ok(Verdict { decision, candidate: Some(candidate) })
+        Ok(Verdict { decision, standing: None, candidate: Some(candidate) })
     }
 
     /// Fails while this process may not decide. Asked before the first look into memory on behalf of a request: whoever is
@@ -227,12 +310,12 @@ impl Engine {
 impl Verdict {
     /// A decision about a caller without a key.
     pub(crate) fn about_nobody(decision: Decision) -> Self {
-        Self { decision, candidate: None }
+        Self { decision, standing: None, candidate: None }
     }
 
     /// A decision about a key of ours.
     pub(crate) fn about(key: KnownKey, decision: Decision) -> Self {
-        Self { decision, candidate: Some(Candidate { key, matches: true }) }
+        Self { decision, standing: None, candidate: Some(Candidate { key, matches: true }) }
     }
 
     /// The key that was let in. Nothing that is refused goes one way or another by whether it is a key: the processor would

@@ -11,7 +11,7 @@ use http::{HeaderMap, Method};
 use keyrack_core::carrier;
 use keyrack_core::decide::Place;
 use keyrack_core::{Decision, Guard, OrganizationId, Reason, UserId};
-use keyrack_engine::{Actor, Context, Engine, KnownKey, Person, Presented};
+use keyrack_engine::{Actor, Charge, Context, Engine, KnownKey, Person, Presented};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -139,6 +139,7 @@ async fn caller(app: &App, guard: &Guard, needs: Needs, request: &Parts) -> Resu
         method: request.method.as_str(),
         address: address(app, request),
         place: Place::Anywhere,
+        charge: Charge::Nothing,
     };
     let verdict = app.engine.verify(guard, &presented).await?;
     decided(Door::Api, verdict.reason());

@@ -1,10 +1,11 @@
 //! Between the engine's types and those on the wire.
 
 use keyrack_client::wire;
-use keyrack_core::{Body, Environment, KeyStatus, OrganizationState, Role, Tier};
+use keyrack_core::{Body, Environment, KeyStatus, OrganizationState, RateLimit, RateLimits, Role, Tier};
 use keyrack_engine::{
     Event, GuardText, HashProfile, ImportKey, KeyGroup, KeyPatch, KeySecret, KeyView, Member, NewKey, NodeView,
-    Organization, Receipt, Route, Target, UserAccount, Witness, Workspace,
+    Organization, QuotaStanding, QuotaUse, Receipt, Route, Standing, Target, UserAccount, WindowStanding, Witness,
+    Workspace,
 };
 
 /// Words that both sides know, matched one by one so that a new one cannot be forgotten.
@@ -63,6 +64,7 @@ pub(crate) fn key(view: KeyView) -> wire::ApiKey {
         display_prefix: k.display_prefix,
         last4: k.last4,
         ip_allowlist: k.ip_allowlist.to_strings(),
+        rate_limits: rate_limits(&k.rate_limits),
         metadata: object(k.metadata),
         imported: k.imported,
         created_at: k.created_at,
@@ -72,6 +74,53 @@ pub(crate) fn key(view: KeyView) -> wire::ApiKey {
         revoked_at: k.revoked_at,
         revoke_reason: k.revoke_reason,
         last_used_at: k.last_used_at,
+    }
+}
+
+/// Rate limits for the wire.
+pub(crate) fn rate_limits(limits: &RateLimits) -> Option<Vec<wire::RateLimit>> {
+    let limit =
+        |limit: RateLimit| wire::RateLimit { limit: limit.limit().into(), window_seconds: limit.seconds().into() };
+    (!limits.is_unrestricted()).then(|| limits.iter().map(limit).collect())
+}
+
+/// Rate limits from the wire, as units and seconds.
+#[expect(clippy::needless_pass_by_value, reason = "it stands in map")]
+pub(crate) fn limit_pairs(limits: Vec<wire::RateLimit>) -> Vec<(i64, i64)> {
+    limits.iter().map(|limit| (limit.limit, limit.window_seconds)).collect()
+}
+
+/// How limits stand for the wire; `None` if there are none.
+pub(crate) fn limits(standing: &Standing) -> Option<wire::Limits> {
+    let rate = |window: &WindowStanding| wire::RateStanding {
+        of: window.of.as_str().to_owned(),
+        limit: window.limit.limit(),
+        window_seconds: window.limit.seconds(),
+        remaining: window.remaining,
+        reset_seconds: crate::doors::limits::reset_seconds(window),
+    };
+    let quota = |quota: QuotaStanding| wire::QuotaStanding {
+        limit: quota.limit,
+        remaining: quota.remaining,
+        resets_at: quota.resets_at,
+    };
+    let is_limited = standing.quota.is_some() || !standing.windows.is_empty();
+    is_limited.then(|| wire::Limits {
+        quota: standing.quota.map(quota),
+        rate_limits: standing.windows.iter().map(rate).collect(),
+        retry_after_seconds: crate::doors::limits::retry_after(standing),
+    })
+}
+
+/// What has been used of a quota for the wire.
+pub(crate) fn quota(quota: QuotaUse, tier: Tier) -> wire::Quota {
+    wire::Quota {
+        month: quota.month.to_string(),
+        tier: tier.wire(),
+        monthly_limit: quota.limit,
+        used: quota.used,
+        remaining: quota.limit.map(|limit| limit.saturating_sub(quota.used)),
+        resets_at: quota.resets_at,
     }
 }
 
@@ -97,6 +146,7 @@ pub(crate) fn new_key(k: wire::CreateKey) -> NewKey {
         never_expires: k.never_expires,
         disabled: k.enabled == Some(false),
         ip_allowlist: k.ip_allowlist,
+        rate_limits: k.rate_limits.map(limit_pairs),
         metadata: k.metadata.map(serde_json::Value::Object),
     }
 }
@@ -116,6 +166,7 @@ pub(crate) fn import_key(k: wire::ImportKey) -> ImportKey {
         never_expires: None,
         disabled: k.enabled == Some(false),
         ip_allowlist: k.ip_allowlist,
+        rate_limits: k.rate_limits.map(limit_pairs),
         metadata: k.metadata.map(serde_json::Value::Object),
     };
     ImportKey { new, text, sha256: k.sha256 }
@@ -131,6 +182,7 @@ pub(crate) fn key_patch(p: wire::UpdateKey) -> KeyPatch {
         enabled: p.enabled,
         expires_at: p.expires_at,
         ip_allowlist: p.ip_allowlist,
+        rate_limits: p.rate_limits.map(|limits| limits.map(limit_pairs)),
         metadata: p.metadata.map(|m| m.map(serde_json::Value::Object)),
     }
 }
@@ -179,6 +231,7 @@ pub(crate) fn organization(o: Organization) -> wire::Organization {
         name: o.name,
         tier: o.tier.wire(),
         state: o.state.wire(),
+        rate_limits: rate_limits(&o.rate_limits),
         created_at: o.created_at,
         updated_at: o.updated_at,
     }
@@ -201,6 +254,7 @@ pub(crate) fn group(g: KeyGroup, is_access_group: bool) -> wire::Group {
         },
         hash_profile: g.hash_profile.wire(),
         default_scopes: g.default_scopes.to_strings(),
+        rate_limits: rate_limits(&g.rate_limits),
         is_access_group,
         created_at: g.created_at,
         updated_at: g.updated_at,

@@ -10,13 +10,16 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use keyrack_client::wire::{ErrorBody, ErrorDetail};
 use keyrack_core::Reason;
 use keyrack_core::decide::Outward;
-use keyrack_engine::Error;
+use keyrack_engine::{Error, Standing};
 
 use crate::app::App;
+use crate::doors::limits;
 use crate::request_id::{RequestId, X_REQUEST_ID};
 
 /// The message of every 401.
 const INVALID_KEY: &str = "Invalid API key";
+/// The message of the 429 of a monthly quota.
+const QUOTA_EXHAUSTED: &str = "Monthly quota exhausted";
 
 /// A refusal, before it is written down for the one who asked.
 #[derive(Clone, Debug)]
@@ -29,12 +32,16 @@ pub(crate) struct ApiError {
     pub message: String,
     /// Fields or things it is about.
     pub details: Vec<ErrorDetail>,
+    /// Whether the body has code and message only, whatever the cause.
+    pub is_bare: bool,
+    /// How limits stand, if they were looked at.
+    pub standing: Option<Box<Standing>>,
 }
 
 impl ApiError {
     /// An error with this status, code and message.
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), details: Vec::new() }
+        Self { status, code, message: message.into(), details: Vec::new(), is_bare: false, standing: None }
     }
 
     /// 400 about a field.
@@ -59,6 +66,8 @@ impl ApiError {
     pub(crate) fn denied(reason: Reason) -> Self {
         match (reason.outward(), reason) {
             (Outward::Unauthorized, _) => Self::unauthorized(),
+            (_, Reason::QuotaExceeded) => Self { is_bare: true, ..Self::too_many(QUOTA_EXHAUSTED) },
+            (Outward::TooMany, _) => Self::too_many("more was asked for than a rate limit allows; try again later"),
             (_, Reason::KeyNotAccepted) => Self::new(
                 StatusCode::FORBIDDEN,
                 "key_not_accepted",
@@ -76,7 +85,11 @@ impl ApiError {
 
     /// The one 401, whatever the cause.
     pub(crate) fn unauthorized() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", INVALID_KEY)
+        Self { is_bare: true, ..Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", INVALID_KEY) }
+    }
+
+    fn too_many(message: &str) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message)
     }
 }
 
@@ -162,12 +175,11 @@ fn bare_error(response: &Response) -> Option<ApiError> {
 
 /// Writes an error into a response.
 pub(crate) fn write(response: &mut Response, error: &ApiError, id: RequestId, wants_problem: bool) {
-    let bare = error.status == StatusCode::UNAUTHORIZED;
     let media = if wants_problem { "application/problem+json" } else { "application/json" };
     let body = if wants_problem {
         problem(error, id).to_string()
     } else {
-        let request_id = (!bare).then(|| id.0.to_string());
+        let request_id = (!error.is_bare).then(|| id.0.to_string());
         let details = error.details.clone();
         let body = ErrorBody { error: error.code.to_owned(), message: error.message.clone(), request_id, details };
         serde_json::to_string(&body).unwrap_or_default()
@@ -179,8 +191,11 @@ pub(crate) fn write(response: &mut Response, error: &ApiError, id: RequestId, wa
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(X_REQUEST_ID, id.header());
-    if bare {
+    if error.status == StatusCode::UNAUTHORIZED {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="keyrack""#));
+    }
+    if let Some(standing) = &error.standing {
+        limits::write(headers, standing);
     }
     if error.status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
@@ -188,7 +203,7 @@ pub(crate) fn write(response: &mut Response, error: &ApiError, id: RequestId, wa
     *response.body_mut() = Body::from(body);
 }
 
-/// RFC 9457. The 401 says no more here than elsewhere.
+/// RFC 9457. What is bare says no more here than elsewhere.
 fn problem(error: &ApiError, id: RequestId) -> serde_json::Value {
     let mut problem = serde_json::json!({
         "type": "about:blank",
@@ -197,7 +212,7 @@ fn problem(error: &ApiError, id: RequestId) -> serde_json::Value {
         "detail": error.message,
         "code": error.code,
     });
-    if error.status != StatusCode::UNAUTHORIZED {
+    if !error.is_bare {
         problem["instance"] = format!("urn:uuid:{}", id.0).into();
         if !error.details.is_empty() {
             problem["errors"] = serde_json::json!(error.details);

@@ -26,12 +26,12 @@ macro_rules! insert_keys {
     ($rows:literal, $id:literal, $end:literal, $($bytes:literal),*) => {
         concat!(
             "INSERT INTO api_key (id, organization_id, group_id, workspace_id, created_by, name, name_folded, description, \
-             environment, scopes, switch, ip_allowlist, metadata, expires_at, created_at, updated_at, imported) SELECT ",
+             environment, scopes, switch, ip_allowlist, metadata, rate_limits, expires_at, created_at, updated_at, imported) SELECT ",
             $id, "value->>0", $end, ", ", $id, "value->>1", $end, ", ", $id, "value->>2", $end, ", ",
             $id, "value->>3", $end, ", ", $id, "value->>4", $end,
             ", value->>5, value->>6, value->>7, value->>8, value->>9, value->>10, value->>11, value->>12, \
-             CAST(value->>13 AS BIGINT), CAST(value->>14 AS BIGINT), CAST(value->>15 AS BIGINT), \
-             CAST(value->>16 AS BOOLEAN) FROM ",
+             value->>13, CAST(value->>14 AS BIGINT), CAST(value->>15 AS BIGINT), CAST(value->>16 AS BIGINT), \
+             CAST(value->>17 AS BOOLEAN) FROM ",
             $rows
         )
     };
@@ -217,6 +217,7 @@ fn key_row(k: &ApiKey) -> Value {
         k.switch.as_str(),
         k.ip_allowlist.to_strings().map(|networks| networks.join(" ")),
         k.metadata.as_ref().map(ToString::to_string),
+        k.rate_limits.to_text(),
         k.expires_at.map(keyrack_core::micros),
         keyrack_core::micros(k.created_at),
         keyrack_core::micros(k.updated_at),

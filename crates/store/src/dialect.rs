@@ -61,8 +61,8 @@ pub(crate) const POSTGRES_LEAVE: &str = "DELETE FROM node WHERE id = $1";
 /// only.
 pub(crate) const SQLITE_PAGE_OF_SECRETS: &str = "SELECT group_concat(json_array( \
     hex(k.id || k.organization_id || k.group_id || s.digest || ifnull(k.workspace_id, x'')), s.version, k.name, k.environment, k.switch, k.scopes, \
-    json(iif(coalesce(s.slow_hash, s.expires_at, k.expires_at, k.ip_allowlist, k.metadata, nullif(k.imported, 0)) IS NULL, \
-    NULL, json_array(s.slow_hash, s.expires_at, k.expires_at, k.ip_allowlist, k.metadata, k.imported)))), ' ') AS value \
+    json(iif(coalesce(s.slow_hash, s.expires_at, k.expires_at, k.ip_allowlist, k.metadata, k.rate_limits, nullif(k.imported, 0)) IS NULL, \
+    NULL, json_array(s.slow_hash, s.expires_at, k.expires_at, k.ip_allowlist, k.metadata, k.rate_limits, k.imported)))), ' ') AS value \
     FROM key_secret s JOIN api_key k ON k.id = s.key_id WHERE s.rowid > $1 AND s.rowid <= $2";
 /// About how many secrets there are, and at least none: on SQLite the last place there is one.
 pub(crate) const ABOUT_HOW_MANY_SECRETS: Both = Both {

@@ -1,10 +1,11 @@
 //! Groups of keys.
 
 use jiff::Timestamp;
-use keyrack_core::{Body, GroupId, KeyFormat, OrganizationId, ScopeSet};
+use keyrack_core::{Body, GroupId, KeyFormat, OrganizationId, RateLimits, ScopeSet};
 
 use crate::driver::{FromRow, Row, args};
 use crate::event::words;
+use crate::keys::parse_rate_limits;
 use crate::{Reader, Result, StoreError, Writer, statements};
 
 words! {
@@ -36,6 +37,8 @@ pub struct KeyGroup {
     pub hash_profile: HashProfile,
     /// The scopes of a key that is made without any.
     pub default_scopes: ScopeSet,
+    /// How much all its keys together may ask for.
+    pub rate_limits: RateLimits,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -44,16 +47,17 @@ pub struct KeyGroup {
 
 statements! {
     INSERT = "INSERT INTO key_group (id, organization_id, name, description, key_prefix, key_body, former_formats, \
-        hash_profile, default_scopes, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+        hash_profile, default_scopes, created_at, updated_at, rate_limits) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
     UPDATE = "UPDATE key_group SET name = $3, description = $4, key_prefix = $5, key_body = $6, former_formats = $7, \
-        default_scopes = $8, updated_at = $9 WHERE organization_id = $1 AND id = $2";
+        default_scopes = $8, updated_at = $9, rate_limits = $10 WHERE organization_id = $1 AND id = $2";
     DELETE = "DELETE FROM key_group WHERE organization_id = $1 AND id = $2";
     FIND = "SELECT id, organization_id, name, description, key_prefix, key_body, former_formats, hash_profile, \
-        default_scopes, created_at, updated_at FROM key_group WHERE organization_id = $1 AND id = $2";
+        default_scopes, rate_limits, created_at, updated_at FROM key_group WHERE organization_id = $1 AND id = $2";
     FIND_BY_NAME = "SELECT id, organization_id, name, description, key_prefix, key_body, former_formats, hash_profile, \
-        default_scopes, created_at, updated_at FROM key_group WHERE organization_id = $1 AND name = $2";
+        default_scopes, rate_limits, created_at, updated_at FROM key_group WHERE organization_id = $1 AND name = $2";
     LIST = "SELECT id, organization_id, name, description, key_prefix, key_body, former_formats, hash_profile, \
-        default_scopes, created_at, updated_at FROM key_group WHERE organization_id = $1 ORDER BY id";
+        default_scopes, rate_limits, created_at, updated_at FROM key_group WHERE organization_id = $1 ORDER BY id";
 }
 
 pub(crate) fn scopes_text(scopes: &ScopeSet) -> String {
@@ -77,6 +81,7 @@ impl FromRow for KeyGroup {
             former_formats: row.json("former_formats")?,
             hash_profile: row.parse("hash_profile", HashProfile::parse)?,
             default_scopes: row.parse("default_scopes", parse_scopes)?,
+            rate_limits: parse_rate_limits(row.get::<Option<String>>("rate_limits")?.as_deref())?,
             created_at: row.get("created_at")?,
             updated_at: row.get("updated_at")?,
         })
@@ -119,6 +124,7 @@ impl Writer {
             scopes_text(&g.default_scopes),
             g.created_at,
             g.updated_at,
+            g.rate_limits.to_text(),
         ];
         self.tx.execute_one(INSERT, args).await
     }
@@ -135,6 +141,7 @@ impl Writer {
             formats_text(&g.former_formats),
             scopes_text(&g.default_scopes),
             g.updated_at,
+            g.rate_limits.to_text(),
         ];
         self.tx.execute_one(UPDATE, args).await
     }

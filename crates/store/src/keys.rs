@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 use keyrack_core::status::{KeyState, KeyStatus, Switch};
-use keyrack_core::{Environment, GroupId, IpAllowlist, KeyId, OrganizationId, ScopeSet, UserId, WorkspaceId};
+use keyrack_core::{
+    Environment, GroupId, IpAllowlist, KeyId, OrganizationId, RateLimits, ScopeSet, UserId, WorkspaceId,
+};
 
 use crate::driver::{Arg, FromRow, Row, args};
 use crate::groups::{parse_scopes, scopes_text};
@@ -33,6 +35,8 @@ pub struct ApiKey {
     pub expires_at: Option<Timestamp>,
     /// Where it works from.
     pub ip_allowlist: IpAllowlist,
+    /// How much it may ask for.
+    pub rate_limits: RateLimits,
     /// Whatever its owner wrote down with it: a JSON object.
     pub metadata: Option<serde_json::Value>,
     /// Whether its text was made elsewhere.
@@ -148,7 +152,7 @@ macro_rules! select_key {
     () => {
         concat!(
             "SELECT k.id, k.organization_id, k.group_id, k.workspace_id, k.name, k.description, k.environment, k.scopes, \
-             k.switch, k.expires_at, k.ip_allowlist, k.metadata, k.imported, k.created_at, k.created_by, k.updated_at, \
+             k.switch, k.expires_at, k.ip_allowlist, k.metadata, k.rate_limits, k.imported, k.created_at, k.created_by, k.updated_at, \
              k.revoked_at, k.revoke_reason, s.display_prefix, s.last4, ",
             last_use!(),
             " AS last_used_at FROM api_key k JOIN key_secret s ON s.key_id = k.id \
@@ -196,7 +200,8 @@ statements! {
     LIST_OF_GROUP = concat!(select_key!(), "WHERE k.organization_id = $1 AND k.group_id = $2 ORDER BY k.id LIMIT $3");
     LIST_OF_WORKSPACE = concat!(select_key!(), "WHERE k.organization_id = $1 AND k.workspace_id = $2 ORDER BY k.id LIMIT $3");
     UPDATE = "UPDATE api_key SET name = $3, name_folded = $4, description = $5, scopes = $6, switch = $7, \
-        expires_at = $8, ip_allowlist = $9, metadata = $10, updated_at = $11, revoked_at = $12, revoke_reason = $13 \
+        expires_at = $8, ip_allowlist = $9, metadata = $10, updated_at = $11, revoked_at = $12, revoke_reason = $13, \
+        rate_limits = $14 \
         WHERE organization_id = $1 AND id = $2";
     INSERT_SECRET = "INSERT INTO key_secret (key_id, version, pepper_id, digest, slow_hash, display_prefix, last4, \
         created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
@@ -227,6 +232,7 @@ impl FromRow for ApiKey {
             switch: row.parse("switch", Switch::parse)?,
             expires_at: row.get("expires_at")?,
             ip_allowlist: parse_allowlist(row.get::<Option<String>>("ip_allowlist")?.as_deref())?,
+            rate_limits: parse_rate_limits(row.get::<Option<String>>("rate_limits")?.as_deref())?,
             metadata: metadata.map_err(|_| StoreError::Corrupt { column: "metadata" })?,
             imported: row.get("imported")?,
             created_at: row.get("created_at")?,
@@ -258,6 +264,12 @@ impl FromRow for KeySecret {
 pub fn parse_allowlist(text: Option<&str>) -> Result<IpAllowlist> {
     let networks: Option<Vec<&str>> = text.map(|text| text.split_ascii_whitespace().collect());
     IpAllowlist::parse(networks.as_deref()).map_err(|_| StoreError::Corrupt { column: "ip_allowlist" })
+}
+
+/// Reads a column `rate_limits`: units and seconds, or nothing.
+pub(crate) fn parse_rate_limits(text: Option<&str>) -> Result<RateLimits> {
+    let Some(text) = text else { return Ok(RateLimits::default()) };
+    RateLimits::parse(text).ok_or(StoreError::Corrupt { column: "rate_limits" })
 }
 
 /// A name as it is searched: without the case of any letter, which the databases fold each in its own way.
@@ -362,6 +374,7 @@ impl Writer {
             k.updated_at,
             k.revoked_at,
             k.revoke_reason.as_deref(),
+            k.rate_limits.to_text(),
         ];
         self.tx.execute_one(UPDATE, args).await
     }

@@ -18,6 +18,7 @@ mod migrate;
 mod nodes;
 mod organizations;
 mod people;
+mod quotas;
 mod routes;
 mod settings;
 mod store;
@@ -34,6 +35,7 @@ pub use migrate::Migration;
 pub use nodes::{Calls, Membership, Node};
 pub use organizations::{Organization, Workspace};
 pub use people::{Invitation, Member, NewSession, Session, UserAccount};
+pub use quotas::QuotaCount;
 pub use routes::Route;
 pub use settings::INSTANCE;
 pub use store::{Reader, Store, Writer};
@@ -52,6 +54,7 @@ pub fn all_statements() -> impl Iterator<Item = &'static str> {
         nodes::STATEMENTS,
         organizations::STATEMENTS,
         people::STATEMENTS,
+        quotas::STATEMENTS,
         routes::STATEMENTS,
         settings::STATEMENTS,
         time::STATEMENTS,

@@ -1,6 +1,7 @@
 //! The schema, in numbered steps that only go forward.
 //!
-//! Numbers come in blocks by subject: 100 the log, who follows it and the time, 200 tenancy, 300 keys, 400 doors. Both trees have the same numbers.
+//! Numbers come in blocks by subject: 100 the log, who follows it and the time, 200 tenancy, 300 keys, 400 doors, 500 limits
+//! and quotas. Both trees have the same numbers.
 
 use jiff::Timestamp;
 
@@ -36,6 +37,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     200 "tenancy";
     300 "keys";
     400 "routes";
+    500 "limits";
 };
 
 const APPLIED: &str = "SELECT number AS value FROM migration ORDER BY number";

@@ -40,6 +40,7 @@ pub struct Node {
 
 statements! {
     SLOWEST = "SELECT min(applied) AS value FROM node";
+    COUNT = "SELECT count(*) AS value FROM node";
 }
 
 impl FromRow for Node {
@@ -63,6 +64,12 @@ impl Reader {
             return Ok(Vec::new());
         }
         self.tx.fetch_all(dialect::POSTGRES_NODES, &[]).await
+    }
+
+    /// How many processes serve: at least one.
+    pub async fn count_nodes(&mut self) -> Result<u64> {
+        let counted: i64 = self.tx.value(COUNT, &[]).await?.unwrap_or(0);
+        Ok(u64::try_from(counted).unwrap_or(0).max(1))
     }
 
     pub(crate) async fn slowest_node(&mut self) -> Result<Option<i64>> {

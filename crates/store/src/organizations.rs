@@ -1,9 +1,10 @@
 //! Organizations and their workspaces.
 
 use jiff::Timestamp;
-use keyrack_core::{OrganizationId, OrganizationState, Tier, WorkspaceId};
+use keyrack_core::{OrganizationId, OrganizationState, RateLimits, Tier, WorkspaceId};
 
 use crate::driver::{FromRow, Row, args};
+use crate::keys::parse_rate_limits;
 use crate::{Reader, Result, Writer, statements};
 
 /// A tenant.
@@ -19,6 +20,8 @@ pub struct Organization {
     pub tier: Tier,
     /// Whether it is in use.
     pub state: OrganizationState,
+    /// How much all its keys together may ask for.
+    pub rate_limits: RateLimits,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -43,15 +46,15 @@ pub struct Workspace {
 }
 
 statements! {
-    INSERT_ORGANIZATION = "INSERT INTO organization (id, slug, name, tier, state, created_at, updated_at) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7)";
-    UPDATE_ORGANIZATION = "UPDATE organization SET name = $2, tier = $3, state = $4, updated_at = $5 WHERE id = $1";
-    FIND_ORGANIZATION = "SELECT id, slug, name, tier, state, created_at, updated_at FROM organization WHERE id = $1";
+    INSERT_ORGANIZATION = "INSERT INTO organization (id, slug, name, tier, state, created_at, updated_at, rate_limits) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    UPDATE_ORGANIZATION = "UPDATE organization SET name = $2, tier = $3, state = $4, updated_at = $5, rate_limits = $6 WHERE id = $1";
+    FIND_ORGANIZATION = "SELECT id, slug, name, tier, state, rate_limits, created_at, updated_at FROM organization WHERE id = $1";
     FIND_ORGANIZATION_BY_SLUG =
-        "SELECT id, slug, name, tier, state, created_at, updated_at FROM organization WHERE slug = $1";
-    LIST_ORGANIZATIONS = "SELECT id, slug, name, tier, state, created_at, updated_at FROM organization \
+        "SELECT id, slug, name, tier, state, rate_limits, created_at, updated_at FROM organization WHERE slug = $1";
+    LIST_ORGANIZATIONS = "SELECT id, slug, name, tier, state, rate_limits, created_at, updated_at FROM organization \
         WHERE (id > $1 OR $1 IS NULL) ORDER BY id LIMIT $2";
-    LIST_ORGANIZATIONS_OF_USER = "SELECT o.id, o.slug, o.name, o.tier, o.state, o.created_at, o.updated_at \
+    LIST_ORGANIZATIONS_OF_USER = "SELECT o.id, o.slug, o.name, o.tier, o.state, o.rate_limits, o.created_at, o.updated_at \
         FROM organization o JOIN member m ON m.organization_id = o.id WHERE m.user_id = $1 ORDER BY o.id";
     INSERT_WORKSPACE = "INSERT INTO workspace (id, organization_id, slug, name, created_at, updated_at) \
         VALUES ($1, $2, $3, $4, $5, $6)";
@@ -71,6 +74,7 @@ impl FromRow for Organization {
             name: row.get("name")?,
             tier: row.parse("tier", Tier::parse)?,
             state: row.parse("state", OrganizationState::parse)?,
+            rate_limits: parse_rate_limits(row.get::<Option<String>>("rate_limits")?.as_deref())?,
             created_at: row.get("created_at")?,
             updated_at: row.get("updated_at")?,
         })
@@ -125,13 +129,22 @@ impl Reader {
 impl Writer {
     /// Adds an organization.
     pub async fn insert_organization(&mut self, o: &Organization) -> Result<()> {
-        let args = args![o.id, &o.slug, &o.name, o.tier.as_str(), o.state.as_str(), o.created_at, o.updated_at];
+        let args = args![
+            o.id,
+            &o.slug,
+            &o.name,
+            o.tier.as_str(),
+            o.state.as_str(),
+            o.created_at,
+            o.updated_at,
+            o.rate_limits.to_text()
+        ];
         self.tx.execute_one(INSERT_ORGANIZATION, args).await
     }
 
     /// Writes name, tier and state of an organization.
     pub async fn update_organization(&mut self, o: &Organization) -> Result<()> {
-        let args = args![o.id, &o.name, o.tier.as_str(), o.state.as_str(), o.updated_at];
+        let args = args![o.id, &o.name, o.tier.as_str(), o.state.as_str(), o.updated_at, o.rate_limits.to_text()];
         self.tx.execute_one(UPDATE_ORGANIZATION, args).await
     }
 

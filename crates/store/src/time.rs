@@ -23,8 +23,13 @@ impl Writer {
     /// Notes what time it is, and commits; the latest moment that was ever noted. This is bookkeeping, no change: it has no
     /// event.
     pub async fn commit_time(mut self, now: Timestamp) -> Result<Timestamp> {
-        let latest: i64 = self.tx.value(NOTE, args![now]).await?.ok_or(StoreError::RowsAffected(0))?;
+        let latest = self.note_time(now).await?;
         self.reader.tx.commit().await?;
+        Ok(latest)
+    }
+
+    pub(crate) async fn note_time(&mut self, now: Timestamp) -> Result<Timestamp> {
+        let latest: i64 = self.tx.value(NOTE, args![now]).await?.ok_or(StoreError::RowsAffected(0))?;
         Ok(from_micros(latest))
     }
 }

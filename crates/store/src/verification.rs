@@ -64,6 +64,8 @@ pub struct Rare {
     pub ip_allowlist: Option<String>,
     /// Its metadata, as JSON.
     pub metadata: Option<String>,
+    /// Its rate limits, units and seconds.
+    pub rate_limits: Option<String>,
     /// Whether its text was made elsewhere.
     #[serde(deserialize_with = "flag")]
     pub imported: bool,
@@ -91,7 +93,7 @@ macro_rules! secrets {
         concat!(
             $before,
             "SELECT s.digest, s.version, k.id, k.name, k.organization_id, k.group_id, k.workspace_id, k.environment, k.switch, \
-            k.scopes, s.slow_hash, s.expires_at AS secret_expires_at, k.expires_at, k.ip_allowlist, k.metadata, k.imported \
+            k.scopes, s.slow_hash, s.expires_at AS secret_expires_at, k.expires_at, k.ip_allowlist, k.metadata, k.rate_limits, k.imported \
             FROM key_secret s JOIN api_key k ON k.id = s.key_id",
             $after
         )
@@ -132,6 +134,7 @@ impl VerificationRow {
                 expires_at: columns.optional_int()?.map(from_micros),
                 ip_allowlist: columns.optional_text()?,
                 metadata: columns.optional_text()?,
+                rate_limits: columns.optional_text()?,
                 imported: columns.truth()?,
             }
             .boxed(),
@@ -162,7 +165,8 @@ impl FromRow for VerificationRow {
             expires_at: row.at::<Option<i64>>(12)?.map(from_micros),
             ip_allowlist: row.at(13)?,
             metadata: row.at(14)?,
-            imported: row.at(15)?,
+            rate_limits: row.at(15)?,
+            imported: row.at(16)?,
         };
         Ok(Self {
             digest: padded(&row.at::<Vec<u8>>(0)?)?,

@@ -26,12 +26,20 @@ pub struct Setup {
     listen: SocketAddr,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    tier: &'static str,
 }
 
 impl Setup {
     /// Uses the database of this URL instead of a new one of the kind given.
     pub fn database_url(mut self, url: impl Into<String>) -> Self {
         self.database = Ok(url.into());
+        self
+    }
+
+    /// Gives the first organization this tier. Without that it has no quota: most tests are not about it, and some ask for
+    /// very much.
+    pub fn tier(mut self, tier: &'static str) -> Self {
+        self.tier = tier;
         self
     }
 
@@ -71,6 +79,7 @@ impl Setup {
             listen: self.listen,
             arguments: self.arguments,
             environment: self.environment,
+            tier: self.tier,
             database_url,
             keyfile: directory.path().join("keyrack.keyfile"),
             owner_email: "owner@acme.test".to_owned(),
@@ -109,6 +118,7 @@ pub struct Keyrack {
     listen: SocketAddr,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    tier: &'static str,
     directory: TempDir,
     past: String,
     serving: Option<Serving>,
@@ -124,6 +134,7 @@ impl Keyrack {
     /// The same, with more to say about how. It ends at once on SIGTERM, if nothing else is said.
     pub fn setup(binary: impl AsRef<Path>, database: Database) -> Setup {
         Setup {
+            tier: "enterprise",
             binary: binary.as_ref().to_owned(),
             database: Err(database),
             listen: ANY_PORT,
@@ -137,7 +148,7 @@ impl Keyrack {
         let answer = self
             .command("init")
             .args(["--organization", "acme", "--owner-email", &self.owner_email])
-            .args(["--owner-password-stdin", "--json"])
+            .args(["--owner-password-stdin", "--json", "--tier", self.tier])
             .stdin(format!("{}\n", self.owner_password))
             .run()
             .success()

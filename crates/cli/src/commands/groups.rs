@@ -3,8 +3,9 @@
 use anyhow::Context as _;
 use clap::Subcommand;
 use keyrack_client::Client;
-use keyrack_client::wire::{CreateGroup, Group, HashProfile, KeyBody, KeyFormat, UpdateGroup};
+use keyrack_client::wire::{CreateGroup, Group, HashProfile, KeyBody, KeyFormat, RateLimit, UpdateGroup};
 
+use super::limits::{self, read_rate_limit};
 use crate::config::Settings;
 use crate::connect::{self, Connection, Needs};
 use crate::{output, serve};
@@ -31,6 +32,9 @@ pub(crate) enum Groups {
         /// A scope of keys made without any; may be given several times
         #[arg(long = "default-scope", value_name = "SCOPE")]
         default_scopes: Option<Vec<String>>,
+        /// How much all its keys together may ask for, such as 10/1s; may be given several times
+        #[arg(long = "rate-limit", value_name = "UNITS/WINDOW", value_parser = read_rate_limit)]
+        rate_limits: Option<Vec<RateLimit>>,
     },
     /// List groups
     List,
@@ -40,6 +44,14 @@ pub(crate) enum Groups {
         group: String,
         /// Its new name
         name: String,
+    },
+    /// Set how much all keys of a group together may ask for
+    Limit {
+        /// Its name or id
+        group: String,
+        /// A limit, such as 10/1s; may be given several times. Without any there is none
+        #[arg(long = "rate-limit", value_name = "UNITS/WINDOW", value_parser = read_rate_limit)]
+        rate_limits: Option<Vec<RateLimit>>,
     },
     /// Delete a group
     Delete {
@@ -55,16 +67,21 @@ pub(crate) enum Groups {
 pub(crate) async fn run(command: Groups, json: bool, settings: &Settings) -> anyhow::Result<()> {
     let client = connect::client(settings, Needs::default()).await?;
     match command {
-        Groups::Create { name, description, prefix, body, hash_profile, default_scopes } => {
+        Groups::Create { name, description, prefix, body, hash_profile, default_scopes, rate_limits } => {
             let key_format = (prefix.is_some() || body.is_some())
                 .then(|| KeyFormat { prefix, body: body.unwrap_or(KeyBody::Base62) });
-            let new = CreateGroup { name, description, key_format, hash_profile, default_scopes };
+            let new = CreateGroup { name, description, key_format, hash_profile, default_scopes, rate_limits };
             show(vec![client.create_group(&new).await?], json)
         }
         Groups::List => show(client.list_groups().await?.data, json),
         Groups::Rename { group, name } => {
             let group = find(&client, &group).await?;
             let patch = UpdateGroup { name: Some(name), ..UpdateGroup::default() };
+            show(vec![client.update_group(group.id, &patch).await?], json)
+        }
+        Groups::Limit { group, rate_limits } => {
+            let group = find(&client, &group).await?;
+            let patch = UpdateGroup { rate_limits: Some(rate_limits), ..UpdateGroup::default() };
             show(vec![client.update_group(group.id, &patch).await?], json)
         }
         Groups::Delete { group, revoke_keys } => {
@@ -94,8 +111,10 @@ fn show(groups: Vec<Group>, json: bool) -> anyhow::Result<()> {
         let format = format!("{prefix}… {}", g.key_format.body);
         let access = if g.is_access_group { "yes" } else { "no" }.to_owned();
         let scopes = output::or_dash(Some(&g.default_scopes.join(" ")));
-        [g.id.to_string(), g.name, format, g.hash_profile.to_string(), access, scopes]
+        let limits = limits::shown(g.rate_limits.as_deref());
+        [g.id.to_string(), g.name, format, g.hash_profile.to_string(), access, scopes, limits]
     };
-    output::table(["id", "name", "format", "hash", "may manage", "default scopes"], groups.into_iter().map(row));
+    let names = ["id", "name", "format", "hash", "may manage", "default scopes", "rate limits"];
+    output::table(names, groups.into_iter().map(row));
     Ok(())
 }

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Args;
+use keyrack_client::wire;
+use keyrack_core::Tier;
 use keyrack_engine::{EngineRole, NewInstance};
 
 use crate::config::Settings;
@@ -15,6 +17,9 @@ pub(crate) struct Init {
     /// The name of the organization; its slug if missing
     #[arg(long)]
     name: Option<String>,
+    /// free, pro or enterprise; free if missing: 10,000 requests a month
+    #[arg(long)]
+    tier: Option<wire::Tier>,
     /// E-mail address of the owner, the first instance admin
     #[arg(long)]
     owner_email: String,
@@ -31,7 +36,9 @@ pub(crate) async fn run(init: Init, json: bool, settings: &Settings) -> anyhow::
     }
     let owner_password = super::read_secret("the password")?.to_string();
     let engine = connect::engine(settings, EngineRole::Guest { keys: false }).await?;
-    let new = NewInstance { slug: slug.to_owned(), name: init.name, owner_email: init.owner_email, owner_password };
+    let tier = init.tier.and_then(|tier| Tier::parse(tier.as_str()));
+    let owner_email = init.owner_email;
+    let new = NewInstance { slug: slug.to_owned(), name: init.name, tier, owner_email, owner_password };
     let Some(made) = engine.initialize(new).await? else {
         if json {
             output::json(&serde_json::json!({ "initialized": false, "message": "there is an organization already" }))?;

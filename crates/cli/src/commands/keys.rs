@@ -8,11 +8,12 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use keyrack_client::wire::{
-    ApiKey, CreateKey, Environment, ImportKey, ImportKeys, KeyStatus, Level, RevokeKey, RotateKey, UpdateKey,
+    ApiKey, CreateKey, Environment, ImportKey, ImportKeys, KeyStatus, Level, RateLimit, RevokeKey, RotateKey, UpdateKey,
 };
 use keyrack_client::{Client, ListKeys};
 use uuid::Uuid;
 
+use super::limits::{self, read_rate_limit};
 use crate::config::Settings;
 use crate::connect::{self, Connection, Needs};
 use crate::{output, serve};
@@ -48,6 +49,14 @@ pub(crate) enum Keys {
     Disable {
         /// Its id
         id: Uuid,
+    },
+    /// Set how much a key may ask for
+    Limit {
+        /// Its id
+        id: Uuid,
+        /// A limit, such as 10/1s; may be given several times. Without any there is none
+        #[arg(long = "rate-limit", value_name = "UNITS/WINDOW", value_parser = read_rate_limit)]
+        rate_limits: Option<Vec<RateLimit>>,
     },
     /// Delete a key; a tombstone stays
     Delete {
@@ -93,6 +102,9 @@ pub(crate) struct Create {
     /// A network it works from, such as 203.0.113.0/24; may be given several times
     #[arg(long = "allow-ip", value_name = "NETWORK")]
     ip_allowlist: Option<Vec<String>>,
+    /// How much it may ask for, such as 10/1s or 1000/1h; may be given several times
+    #[arg(long = "rate-limit", value_name = "UNITS/WINDOW", value_parser = read_rate_limit)]
+    rate_limits: Option<Vec<RateLimit>>,
     /// A JSON object to keep with it
     #[arg(long, value_parser = read_object)]
     metadata: Option<Object>,
@@ -181,6 +193,15 @@ pub(crate) async fn run(command: Keys, json: bool, settings: &Settings) -> anyho
         }
         Keys::Enable { id } => switch(id, true, json, settings).await,
         Keys::Disable { id } => switch(id, false, json, settings).await,
+        Keys::Limit { id, rate_limits } => {
+            let patch = UpdateKey { rate_limits: Some(rate_limits), ..UpdateKey::default() };
+            let key = client_for(id, settings).await?.update_key(id, &patch).await?;
+            if json {
+                return output::json(&key);
+            }
+            describe(&key);
+            Ok(())
+        }
         Keys::Delete { id } => {
             client_for(id, settings).await?.delete_key(id).await?;
             if json {
@@ -207,6 +228,7 @@ async fn make(c: Create, json: bool, settings: &Settings) -> anyhow::Result<()> 
         never_expires: None,
         enabled: c.disabled.then_some(false),
         ip_allowlist: c.ip_allowlist,
+        rate_limits: c.rate_limits,
         metadata: c.metadata,
     };
     let created = client.create_key(&key).await?;
@@ -285,6 +307,7 @@ fn describe(key: &ApiKey) {
         ("status", key.status.to_string()),
         ("expires", output::moment(key.expires_at)),
         ("addresses", key.ip_allowlist.as_ref().map_or_else(|| "any".to_owned(), |list| list.join(" "))),
+        ("rate limits", limits::shown(key.rate_limits.as_deref())),
         ("made", output::moment(Some(key.created_at))),
         ("last used", output::moment(key.last_used_at)),
     ]);

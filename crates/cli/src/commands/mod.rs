@@ -4,6 +4,7 @@ pub(crate) mod config;
 pub(crate) mod groups;
 pub(crate) mod init;
 pub(crate) mod keys;
+pub(crate) mod limits;
 pub(crate) mod nodes;
 pub(crate) mod openapi;
 pub(crate) mod organizations;
@@ -36,6 +37,9 @@ pub(crate) enum Manage {
     /// Make, list and change organizations
     #[command(subcommand)]
     Organizations(organizations::Organizations),
+    /// List tiers, and set what organizations may use for them
+    #[command(subcommand)]
+    Tiers(limits::Tiers),
     /// List, add and remove the people of an organization
     #[command(subcommand)]
     Users(users::Users),
@@ -56,6 +60,7 @@ pub(crate) async fn manage(command: Manage, json: bool, settings: &Settings) -> 
         Manage::Groups(groups) => groups::run(groups, json, settings).await?,
         Manage::Workspaces(workspaces) => organizations::workspaces(workspaces, json, settings).await?,
         Manage::Organizations(organizations) => organizations::run(organizations, json, settings).await?,
+        Manage::Tiers(tiers) => limits::tiers(tiers, json, settings).await?,
         Manage::Users(users) => users::run(users, json, settings).await?,
         Manage::Routes(routes) => routes::run(routes, json, settings).await?,
         Manage::Nodes => nodes::run(json, settings).await?,

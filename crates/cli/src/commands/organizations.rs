@@ -4,10 +4,11 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use keyrack_client::Client;
 use keyrack_client::wire::{
-    AuditEvent, CreateOrganization, CreateWorkspace, Organization, OrganizationState, Tier, UpdateOrganization,
-    Workspace,
+    AuditEvent, CreateOrganization, CreateWorkspace, Organization, OrganizationState, Quota, RateLimit, Tier,
+    UpdateOrganization, Workspace,
 };
 
+use super::limits::{self, read_rate_limit};
 use crate::config::Settings;
 use crate::connect::{self, Connection, Needs};
 use crate::{output, serve};
@@ -44,6 +45,20 @@ pub(crate) enum Organizations {
         /// active, suspended or deleted; none of its keys works unless it is active
         #[arg(long)]
         state: Option<OrganizationState>,
+        /// How much all its keys together may ask for, such as 100/1s; may be given several times
+        #[arg(long = "rate-limit", value_name = "UNITS/WINDOW", value_parser = read_rate_limit)]
+        rate_limits: Option<Vec<RateLimit>>,
+        /// No such limits any more
+        #[arg(long, conflicts_with = "rate_limits")]
+        no_rate_limits: bool,
+        /// What it is to count as having used of its quota this month
+        #[arg(long, value_name = "UNITS")]
+        quota_used: Option<u64>,
+    },
+    /// Show what an organization has used of its quota this month
+    Quota {
+        /// Its slug or id
+        organization: String,
     },
 }
 
@@ -56,18 +71,47 @@ pub(crate) async fn run(command: Organizations, json: bool, settings: &Settings)
             vec![client.create_organization(&new).await?]
         }
         Organizations::List => all(&client).await?,
-        Organizations::Update { organization, name, tier, state } => {
-            let known = all(&client).await?;
-            let found = known.into_iter().find(|o| o.slug == organization || o.id.to_string() == organization);
-            let found = found.with_context(|| format!("there is no organization {organization}"))?;
-            vec![client.update_organization(found.id, &UpdateOrganization { name, tier, state }).await?]
+        Organizations::Update { organization, name, tier, state, rate_limits, no_rate_limits, quota_used } => {
+            let found = find(&client, &organization).await?;
+            let rate_limits = (rate_limits.is_some() || no_rate_limits).then_some(rate_limits);
+            let patch = UpdateOrganization { name, tier, state, rate_limits, quota_used };
+            vec![client.update_organization(found.id, &patch).await?]
+        }
+        Organizations::Quota { organization } => {
+            let found = find(&client, &organization).await?;
+            return show_quota(&client.quota(found.id).await?, json);
         }
     };
     if json {
         return output::json(&organizations);
     }
-    let row = |o: Organization| [o.id.to_string(), o.slug, o.name, o.tier.to_string(), o.state.to_string()];
-    output::table(["id", "slug", "name", "tier", "state"], organizations.into_iter().map(row));
+    let row = |o: Organization| {
+        let limits = limits::shown(o.rate_limits.as_deref());
+        [o.id.to_string(), o.slug, o.name, o.tier.to_string(), o.state.to_string(), limits]
+    };
+    output::table(["id", "slug", "name", "tier", "state", "rate limits"], organizations.into_iter().map(row));
+    Ok(())
+}
+
+async fn find(client: &Client<Connection>, slug_or_id: &str) -> anyhow::Result<Organization> {
+    let known = all(client).await?;
+    let found = known.into_iter().find(|o| o.slug == slug_or_id || o.id.to_string() == slug_or_id);
+    found.with_context(|| format!("there is no organization {slug_or_id}"))
+}
+
+fn show_quota(quota: &Quota, json: bool) -> anyhow::Result<()> {
+    if json {
+        return output::json(quota);
+    }
+    let number = |units: Option<u64>| units.map_or_else(|| "none".to_owned(), |units| units.to_string());
+    output::facts(&[
+        ("month", quota.month.clone()),
+        ("tier", quota.tier.to_string()),
+        ("monthly limit", number(quota.monthly_limit)),
+        ("used", quota.used.to_string()),
+        ("remaining", quota.remaining.map_or_else(|| "-".to_owned(), |units| units.to_string())),
+        ("resets at", output::moment(Some(quota.resets_at))),
+    ]);
     Ok(())
 }
 

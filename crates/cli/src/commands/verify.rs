@@ -30,6 +30,9 @@ pub(crate) struct Verify {
     /// The address the request comes from
     #[arg(long)]
     ip: Option<String>,
+    /// Take so many units of its limits and quota, as a request would; without this nothing is taken
+    #[arg(long, value_name = "UNITS")]
+    cost: Option<i64>,
 }
 
 /// Asks; the exit code tells the answer.
@@ -46,6 +49,8 @@ pub(crate) async fn run(verify: Verify, json: bool, settings: &Settings) -> anyh
         groups: verify.groups,
         roles: verify.roles,
         ip: verify.ip,
+        cost: verify.cost,
+        peek: verify.cost.is_none().then_some(true),
         ..VerifyKey::default()
     };
     let verified = client.verify_key(&question).await?;
@@ -59,6 +64,15 @@ pub(crate) async fn run(verify: Verify, json: bool, settings: &Settings) -> anyh
         }
         if let Some(organization) = &verified.organization {
             facts.push(("organization", organization.name.to_string()));
+        }
+        if let Some(quota) = verified.limits.as_ref().and_then(|limits| limits.quota.as_ref()) {
+            facts.push(("quota", format!("{} of {} left this month", quota.remaining, quota.limit)));
+        }
+        for rate in verified.limits.iter().flat_map(|limits| &limits.rate_limits) {
+            facts.push((
+                "rate limit",
+                format!("{} of {} left in {} s ({})", rate.remaining, rate.limit, rate.window_seconds, rate.of),
+            ));
         }
         output::facts(&facts);
     }

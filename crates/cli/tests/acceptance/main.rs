@@ -10,4 +10,5 @@ mod saas_boilerplate;
 mod schemastack;
 mod smallstack;
 mod smally;
+mod smally_quota;
 mod support;

@@ -166,7 +166,11 @@ impl Walk {
         let organization = &session["organization"];
         assert_eq!(organization["id"], self.keyrack.organization_id.as_str());
         assert_eq!((&organization["slug"], &organization["name"]), (&json!("acme"), &json!("acme")));
-        assert_eq!(organization["billing"]["tier"], "free");
+        assert_eq!(
+            (&organization["billing"]["tier"], &organization["billing"]["used"]),
+            (&json!("enterprise"), &json!(1)),
+            "the one call that it has made"
+        );
         assert_eq!((&session["key"]["id"], &session["role"]), (&json!(key.id), &json!("member")));
 
         let session = self.bea.show("/api/session").await;

@@ -208,7 +208,7 @@ EXCUSED = [
     r"\w+ (\S+\.)?(ip_allowlist\[\d+\]|ip): ",
     r"\w+ (\S+\.)?(path|target\.url|host): ",
     # To JSON Schema 1.0 is an integer.
-    r"rotateKey overlap_seconds: invalid type: floating point",
+    r"\w+ (\S+\.)?(overlap_seconds|cost|limit|window_seconds|monthly_limit|quota_used): invalid type: floating point",
 ]
 
 

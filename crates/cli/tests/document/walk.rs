@@ -171,6 +171,16 @@ async fn organizations_and_members(r: &Recorder, keyrack: &Keyrack) {
     let new = json!({"slug": "other", "tier": "pro", "owner_email": keyrack.owner_email});
     let other = id(&r.call("POST", "/api/organizations", &[], Some(new.clone()), 201).await);
     r.call("POST", "/api/organizations", &[], Some(new), 409).await;
+    for path in ["/api/organizations/{id}/quota", "/api/organizations/{id}"] {
+        r.call("GET", path, &[&other], None, 200).await;
+        r.call("GET", path, &[NOBODY], None, 404).await;
+    }
+    let limits = json!({"rate_limits": [{"limit": 10, "window_seconds": 1}], "quota_used": 7});
+    r.call("PATCH", "/api/organizations/{id}", &[&other], Some(limits), 200).await;
+    r.call("PATCH", "/api/organizations/{id}", &[&other], Some(json!({"rate_limits": [], "quota_used": 0})), 400).await;
+    r.call("GET", "/api/tiers", &[], None, 200).await;
+    r.call("PATCH", "/api/tiers", &[], Some(json!({"free": {"monthly_limit": 10_000}, "pro": {}})), 200).await;
+    r.call("PATCH", "/api/tiers", &[], Some(json!({"free": {"monthly_limit": -1}})), 400).await;
     r.call("PATCH", "/api/organizations/{id}", &[&other], Some(json!({"state": "suspended"})), 200).await;
     r.call("PATCH", "/api/organizations/{id}", &[NOBODY], Some(json!({"name": "x"})), 404).await;
     let invited = json!({"email": "grace@acme.test", "role": "admin"});

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::text::{Description, GroupName, KeyPrefix, Scope};
-use super::{HashProfile, KeyBody, given, present};
+use super::{HashProfile, KeyBody, RateLimit, given, present};
 
 /// A named set of keys.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -23,6 +23,9 @@ pub struct Group {
     pub hash_profile: HashProfile,
     /// The scopes of a key made without any.
     pub default_scopes: Vec<String>,
+    /// How much all its keys together may ask for; null for no limit.
+    #[schema(required)]
+    pub rate_limits: Option<Vec<RateLimit>>,
     /// Whether its keys may manage the organization.
     pub is_access_group: bool,
     /// When it was made.
@@ -69,6 +72,10 @@ pub struct CreateGroup {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<Scope>>, max_items = 64)]
     pub default_scopes: Option<Vec<String>>,
+    /// How much all its keys together may ask for; no limit if missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<RateLimit>>, min_items = 1, max_items = 8)]
+    pub rate_limits: Option<Vec<RateLimit>>,
 }
 
 /// What of a group is to change: an absent field is kept.
@@ -91,4 +98,8 @@ pub struct UpdateGroup {
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, value_type = Option<Vec<Scope>>, max_items = 64)]
     pub default_scopes: Option<Vec<String>>,
+    /// New rate limits; null for none.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<RateLimit>>, min_items = 1, max_items = 8)]
+    pub rate_limits: Option<Option<Vec<RateLimit>>>,
 }

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::text::{Description, ForeignKey, GroupReference, Name, Network, Reason, Scope, Sha256, WorkspaceReference};
-use super::{Environment, KeyStatus, Level, Role, given, present};
+use super::{Environment, KeyStatus, Level, RateLimit, Role, given, present};
 
 /// An API key. Its text is never part of it.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -46,6 +46,9 @@ pub struct ApiKey {
     /// Networks it works from; null for any.
     #[schema(required)]
     pub ip_allowlist: Option<Vec<String>>,
+    /// How much it may ask for; null for no limit.
+    #[schema(required)]
+    pub rate_limits: Option<Vec<RateLimit>>,
     /// Whatever was written down with it.
     #[schema(required, value_type = Option<Object>)]
     pub metadata: Option<Map<String, Value>>,
@@ -115,6 +118,10 @@ pub struct CreateKey {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<Network>>, min_items = 1, max_items = 64)]
     pub ip_allowlist: Option<Vec<String>>,
+    /// How much it may ask for; no limit if missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<RateLimit>>, min_items = 1, max_items = 8)]
+    pub rate_limits: Option<Vec<RateLimit>>,
     /// A JSON object of up to 4,096 bytes to keep with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -163,6 +170,10 @@ pub struct UpdateKey {
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<Network>>, min_items = 1, max_items = 64)]
     pub ip_allowlist: Option<Option<Vec<String>>>,
+    /// New rate limits; null for none.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<RateLimit>>, min_items = 1, max_items = 8)]
+    pub rate_limits: Option<Option<Vec<RateLimit>>>,
     /// New metadata; null for none.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -312,6 +323,10 @@ pub struct ImportKey {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<Network>>, min_items = 1, max_items = 64)]
     pub ip_allowlist: Option<Vec<String>>,
+    /// How much it may ask for; no limit if missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<RateLimit>>, min_items = 1, max_items = 8)]
+    pub rate_limits: Option<Vec<RateLimit>>,
     /// A JSON object to keep with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]

@@ -3,6 +3,7 @@
 mod audit;
 mod groups;
 mod keys;
+mod limits;
 mod members;
 mod nodes;
 mod organizations;
@@ -14,6 +15,7 @@ mod verify;
 pub use audit::*;
 pub use groups::*;
 pub use keys::*;
+pub use limits::*;
 pub use members::*;
 pub use nodes::*;
 pub use organizations::*;

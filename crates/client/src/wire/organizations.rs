@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::text::{EmailAddress, GroupReference, Name, Slug};
-use super::{OrganizationState, Tier, given};
+use super::{OrganizationState, RateLimit, Tier, given, present};
 
 /// A tenant.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -21,6 +21,9 @@ pub struct Organization {
     pub tier: Tier,
     /// Whether it is in use.
     pub state: OrganizationState,
+    /// How much all its keys together may ask for; null for no limit.
+    #[schema(required)]
+    pub rate_limits: Option<Vec<RateLimit>>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -63,6 +66,14 @@ pub struct UpdateOrganization {
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub state: Option<OrganizationState>,
+    /// How much all its keys together may ask for, null for no limit; instance admins only.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<RateLimit>>, min_items = 1, max_items = 8)]
+    pub rate_limits: Option<Option<Vec<RateLimit>>>,
+    /// What it is to count as having used of its quota this month; instance admins only.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 0, maximum = 4_503_599_627_370_496_u64)]
+    pub quota_used: Option<u64>,
 }
 
 /// A named place in an organization.

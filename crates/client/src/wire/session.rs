@@ -72,6 +72,13 @@ pub struct BilledOrganization {
 pub struct Billing {
     /// What it pays for.
     pub tier: super::Tier,
+    /// Units of a month; null for no limit.
+    #[schema(required)]
+    pub monthly_limit: Option<u64>,
+    /// Units used this month.
+    pub used: u64,
+    /// When the next month begins.
+    pub resets_at: Timestamp,
 }
 
 /// The key of a virtual session.

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::text::{Address, GroupReference, KeyText, RequestPath, Scope, WorkspaceReference};
-use super::{Environment, Role};
+use super::{Environment, Limits, Role};
 
 /// May this key do this?
 #[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
@@ -45,6 +45,13 @@ pub struct VerifyKey {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Address>)]
     pub ip: Option<String>,
+    /// How many units of its limits and its organization's quota the request takes; 1 if missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    pub cost: Option<i64>,
+    /// Only look: nothing is taken of limits and quota, and nothing is counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peek: Option<bool>,
 }
 
 /// The answer; its status is 200 whatever it is.
@@ -52,7 +59,7 @@ pub struct VerifyKey {
 pub struct Verified {
     /// Whether the key may.
     pub valid: bool,
-    /// `VALID`, or why not: `NOT_FOUND`, `REVOKED`, `EXPIRED`, `INSUFFICIENT_SCOPE`...
+    /// `VALID`, or why not: `NOT_FOUND`, `REVOKED`, `EXPIRED`, `INSUFFICIENT_SCOPE`, `RATE_LIMITED`...
     #[schema(value_type = String)]
     pub code: Cow<'static, str>,
     /// The same for people.
@@ -74,6 +81,9 @@ pub struct Verified {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<String>>)]
     pub scopes: Option<Vec<CompactString>>,
+    /// How limits and quota stand now, if the key may do this but for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
 }
 
 /// A key as a decision knows it.

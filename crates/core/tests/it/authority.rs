@@ -2,7 +2,8 @@
 
 use keyrack_core::authority::Excess;
 use keyrack_core::{
-    Authority, GroupId, IpAllowlist, OrganizationId, Role, Scope, ScopeSet, Timestamp, WorkspaceId, from_micros,
+    Authority, GroupId, IpAllowlist, OrganizationId, RateLimits, Role, Scope, ScopeSet, Timestamp, WorkspaceId,
+    from_micros,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -27,6 +28,10 @@ fn list(texts: &[&str]) -> IpAllowlist {
     IpAllowlist::parse(Some(texts)).unwrap()
 }
 
+fn rates(limits: &[(i64, i64)]) -> RateLimits {
+    RateLimits::new(Some(limits)).unwrap()
+}
+
 /// A key restricted along every dimension.
 fn actor() -> Authority {
     Authority {
@@ -36,6 +41,7 @@ fn actor() -> Authority {
         workspace: Some(workspace(1)),
         expires_at: Some(from_micros(1000)),
         ip_allowlist: list(&["10.0.0.0/8"]),
+        rate_limits: rates(&[(10, 1), (1000, 3600)]),
         role: Role::Admin,
     }
 }
@@ -46,6 +52,7 @@ fn key_that_is_equal_or_narrower_is_within() {
         scopes: scopes(&["contacts:read"]),
         expires_at: Some(from_micros(999)),
         ip_allowlist: list(&["10.1.0.0/16", "10.2.0.1"]),
+        rate_limits: rates(&[(9, 1), (500, 3600), (5000, 86400)]),
         role: Role::Member,
         ..actor()
     };
@@ -74,6 +81,9 @@ fn each_dimension_alone_exceeds() {
         (Authority { ip_allowlist: list(&["10.0.0.0/7"]), ..actor() }, Excess::Addresses),
         (Authority { ip_allowlist: list(&["10.0.0.1", "::1"]), ..actor() }, Excess::Addresses),
         (Authority { ip_allowlist: IpAllowlist::default(), ..actor() }, Excess::Addresses),
+        (Authority { rate_limits: rates(&[(11, 1), (1000, 3600)]), ..actor() }, Excess::Rate),
+        (Authority { rate_limits: rates(&[(10, 1)]), ..actor() }, Excess::Rate),
+        (Authority { rate_limits: RateLimits::default(), ..actor() }, Excess::Rate),
         (Authority { role: Role::Owner, ..actor() }, Excess::Role),
     ] {
         assert_eq!(key.within(&actor()), Err(excess), "{key:?}");
@@ -82,7 +92,8 @@ fn each_dimension_alone_exceeds() {
 
 #[test]
 fn unrestricted_actor_may_make_restricted_keys() {
-    let free = Authority { workspace: None, expires_at: None, ip_allowlist: IpAllowlist::default(), ..actor() };
+    let (ip_allowlist, rate_limits) = Default::default();
+    let free = Authority { workspace: None, expires_at: None, ip_allowlist, rate_limits, ..actor() };
     assert_eq!(actor().within(&free), Ok(()));
     assert_eq!(free.within(&free), Ok(()));
 }
@@ -148,6 +159,17 @@ fn some_list() -> impl Strategy<Value = IpAllowlist> {
         .prop_map(|texts| IpAllowlist::parse(texts.as_deref()).unwrap())
 }
 
+fn some_rates() -> impl Strategy<Value = RateLimits> {
+    let one = (1..4_i64, 1..4_i64);
+    prop::collection::vec(one, 0..3).prop_map(|limits| RateLimits::new(Some(&limits)).unwrap_or_default())
+}
+
+/// The most that whoever keeps these limits can ask for within so many seconds.
+fn most_within(limits: &RateLimits, seconds: u32) -> u64 {
+    let most = |l: keyrack_core::RateLimit| u64::from(l.limit()) * u64::from(seconds.div_ceil(l.seconds()));
+    limits.iter().map(most).min().unwrap_or(u64::MAX)
+}
+
 /// Over few values, so that one is often within another.
 fn authority() -> impl Strategy<Value = Authority> {
     (
@@ -157,16 +179,11 @@ fn authority() -> impl Strategy<Value = Authority> {
         prop::option::of((1..3_u128).prop_map(workspace)),
         prop::option::of((1..4_i64).prop_map(from_micros)),
         some_list(),
+        some_rates(),
         prop::sample::select(Role::ALL.to_vec()),
     )
-        .prop_map(|(organization, group, scopes, workspace, expires_at, ip_allowlist, role)| Authority {
-            organization,
-            group,
-            scopes,
-            workspace,
-            expires_at,
-            ip_allowlist,
-            role,
+        .prop_map(|(organization, group, scopes, workspace, expires_at, ip_allowlist, rate_limits, role)| {
+            Authority { organization, group, scopes, workspace, expires_at, ip_allowlist, rate_limits, role }
         })
 }
 
@@ -181,6 +198,7 @@ fn with_one_from(base: &Authority, other: &Authority, dimension: u8) -> Authorit
         4 => Authority { expires_at: other.expires_at, ..base },
         5 => Authority { ip_allowlist: other.ip_allowlist, ..base },
         6 => Authority { role: other.role, ..base },
+        7 => Authority { rate_limits: other.rate_limits, ..base },
         _ => base,
     }
 }
@@ -197,6 +215,7 @@ fn does_no_more_than(key: &Authority, root: &Authority) -> bool {
             let reaches = |who: &Authority| who.workspace.is_none_or(|bound| bound == w);
             !reaches(key) || reaches(root)
         })
+        && root.rate_limits.iter().all(|l| most_within(&key.rate_limits, l.seconds()) <= l.limit().into())
         && (0..5).map(from_micros).all(|moment| !works_at(key, moment) || works_at(root, moment))
         && addresses.iter().all(|text| {
             let address = text.parse().unwrap();
@@ -216,16 +235,16 @@ proptest! {
     #[test]
     fn within_is_transitive(a in authority(), others in (authority(), authority()), take: [u8; 2]) {
         // Chains of small steps, since three at random are seldom within each other.
-        let b = with_one_from(&a, &others.0, take[0] % 8);
-        let c = with_one_from(&b, &others.1, take[1] % 8);
+        let b = with_one_from(&a, &others.0, take[0] % 9);
+        let c = with_one_from(&b, &others.1, take[1] % 9);
         for [x, y, z] in [[&a, &b, &c], [&c, &b, &a], [&b, &a, &c], [&a, &others.0, &others.1]] {
             prop_assert!(x.within(y).is_err() || y.within(z).is_err() || x.within(z).is_ok(), "{:?} {:?} {:?}", x, y, z);
         }
     }
 
     #[test]
-    fn key_within_another_does_no_more_than_that(a in authority(), other in authority(), take in 0..9_u8) {
-        let b = if take == 8 { other } else { with_one_from(&a, &other, take) };
+    fn key_within_another_does_no_more_than_that(a in authority(), other in authority(), take in 0..10_u8) {
+        let b = if take == 9 { other } else { with_one_from(&a, &other, take) };
         prop_assert!(a.within(&b).is_err() || does_no_more_than(&a, &b), "{:?} {:?}", a, b);
     }
 
@@ -234,7 +253,7 @@ proptest! {
     #[test]
     fn no_sequence_of_creations_yields_a_key_beyond_the_root(
         root in authority(),
-        steps in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), authority(), 0..8_u8, 0..8_u8), 0..30),
+        steps in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), authority(), 0..9_u8, 0..9_u8), 0..30),
     ) {
         let mut keys = vec![root.clone()];
         for (actor, model, other, first, second) in steps {

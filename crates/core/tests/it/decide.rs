@@ -400,7 +400,11 @@ fn reasons_tell_strangers_what_the_table_says_and_insiders_a_code_of_their_own()
     let mut codes = HashSet::new();
     for (at, reason) in Reason::ALL.into_iter().enumerate() {
         assert_eq!(reason as usize, at, "counters are found by number");
-        let expected = if forbidden.contains(&reason) { Outward::Forbidden } else { Outward::Unauthorized };
+        let expected = match reason {
+            Reason::RateLimited | Reason::QuotaExceeded => Outward::TooMany,
+            _ if forbidden.contains(&reason) => Outward::Forbidden,
+            _ => Outward::Unauthorized,
+        };
         assert_eq!(reason.outward(), expected, "{reason:?}");
         assert!(codes.insert(reason.code()), "{reason:?}");
         // The code is the name: InsufficientScope is INSUFFICIENT_SCOPE.

@@ -5,7 +5,7 @@ use keyrack_core::status::Switch;
 use keyrack_core::{KeyId, KeyStatus, name};
 use keyrack_store::ApiKey;
 
-use super::{KeyView, read_addresses, read_expiry, read_metadata, read_scopes, too_strong};
+use super::{KeyView, read_addresses, read_expiry, read_metadata, read_rate_limits, read_scopes, too_strong};
 use crate::actor::{Context, authority_of};
 use crate::engine::{Engine, Subject};
 use crate::settle::Receipt;
@@ -31,6 +31,8 @@ pub struct KeyPatch {
     pub expires_at: Option<Option<Timestamp>>,
     /// New networks, or any.
     pub ip_allowlist: Option<Option<Vec<String>>>,
+    /// New rate limits as units and seconds, or none.
+    pub rate_limits: Option<Option<Vec<(i64, i64)>>>,
     /// New metadata, or none.
     pub metadata: Option<Option<serde_json::Value>>,
 }
@@ -117,6 +119,9 @@ fn patched(before: &ApiKey, patch: KeyPatch, now: Timestamp) -> Result<ApiKey> {
     if let Some(networks) = patch.ip_allowlist {
         key.ip_allowlist = read_addresses(networks.as_deref())?;
     }
+    if let Some(limits) = patch.rate_limits {
+        key.rate_limits = read_rate_limits(limits.as_deref())?;
+    }
     if let Some(metadata) = patch.metadata {
         key.metadata = read_metadata(metadata)?;
     }
@@ -132,5 +137,6 @@ fn told(key: &ApiKey) -> serde_json::Value {
         "enabled": key.switch == Switch::Active,
         "expires_at": key.expires_at,
         "ip_allowlist": key.ip_allowlist.to_strings(),
+        "rate_limits": key.rate_limits.to_text(),
     })
 }

@@ -7,7 +7,9 @@ use keyrack_core::status::Switch;
 use keyrack_core::{Environment, KeyId, PlainKey, name};
 use keyrack_store::{ApiKey, KeyGroup};
 
-use super::{KeyView, find_workspace, read_addresses, read_expiry, read_metadata, read_scopes, too_strong};
+use super::{
+    KeyView, find_workspace, read_addresses, read_expiry, read_metadata, read_rate_limits, read_scopes, too_strong,
+};
 use crate::actor::{Context, authority_of};
 use crate::directory::Tenant;
 use crate::engine::{Engine, Subject};
@@ -38,6 +40,8 @@ pub struct NewKey {
     pub disabled: bool,
     /// Where it works from.
     pub ip_allowlist: Option<Vec<String>>,
+    /// How much it may ask for, as units and seconds.
+    pub rate_limits: Option<Vec<(i64, i64)>>,
     /// A JSON object to keep with it.
     pub metadata: Option<serde_json::Value>,
 }
@@ -75,6 +79,7 @@ impl Engine {
             "group": group.name,
             "scopes": key.scopes.to_strings(),
             "expires_at": key.expires_at,
+            "rate_limits": key.rate_limits.to_text(),
             "description": key.description,
             "last4": key.last4,
         });
@@ -121,6 +126,7 @@ impl Engine {
             switch: if new.disabled { Switch::Disabled } else { Switch::Active },
             expires_at,
             ip_allowlist: read_addresses(new.ip_allowlist.as_deref())?,
+            rate_limits: read_rate_limits(new.rate_limits.as_deref())?,
             metadata: read_metadata(new.metadata)?,
             imported: false,
             created_at: now,

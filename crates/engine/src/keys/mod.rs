@@ -15,7 +15,7 @@ pub use rotate::{DEFAULT_OVERLAP, MAX_OVERLAP, RotateKey, RotatedKey};
 use jiff::Timestamp;
 use keyrack_core::authority::Excess;
 use keyrack_core::scope::Level;
-use keyrack_core::{IpAllowlist, KeyId, KeyStatus, PlainKey, Role, ScopeSet, TextHash, WorkspaceId, slow};
+use keyrack_core::{IpAllowlist, KeyId, KeyStatus, PlainKey, RateLimits, Role, ScopeSet, TextHash, WorkspaceId, slow};
 use keyrack_store::{ApiKey, HashProfile, KeyGroup, NewSecret, Reader};
 
 use crate::actor::Context;
@@ -135,6 +135,11 @@ pub(crate) fn read_scopes(scopes: Option<&[String]>, level: Option<&str>) -> Res
 /// Reads a list of networks; `None` restricts nothing.
 fn read_addresses(networks: Option<&[String]>) -> Result<IpAllowlist> {
     IpAllowlist::parse(networks).map_err(|(at, error)| Error::invalid(format!("ip_allowlist[{at}]"), error))
+}
+
+/// Reads rate limits, units and seconds; `None` restricts nothing.
+pub(crate) fn read_rate_limits(limits: Option<&[(i64, i64)]>) -> Result<RateLimits> {
+    RateLimits::new(limits).map_err(|(at, error)| Error::invalid(format!("rate_limits[{at}]"), error))
 }
 
 /// Checks what an owner wants to write down with a key.

@@ -21,7 +21,7 @@ both_databases! {
         let (_, bound) = world.key(NewKey { workspace: Some("sales".to_owned()), ..named("bound") }).await;
         let (_, listed) = world.key(NewKey { ip_allowlist: Some(texts(&["192.0.2.0/24"])), ..named("listed") }).await;
         let (bound, listed) =
-            (|| Question { text: &bound, ..Question::default() }, || Question { text: &listed, ..Question::default() });
+            (|| Question::about(&bound), || Question::about(&listed));
         for (question, reason) in [
             (bound(), Some(Reason::WorkspaceRequired)),
             (Question { workspace: Some("sales"), ..bound() }, None),
@@ -44,7 +44,7 @@ both_databases! {
                 Question { address: Some("192.0.2.9"), roles: Some([Role::Admin].into()), ..listed() },
                 Some(Reason::InsufficientRole),
             ),
-            (Question { text: "sk_live_junk", ..Question::default() }, Some(Reason::NotFound)),
+            (Question::about("sk_live_junk"), Some(Reason::NotFound)),
         ] {
             let told = format!("{question:?}");
             assert_eq!(answer(&world, &asker, question).await, reason, "{told}");
@@ -64,7 +64,7 @@ both_databases! {
             NewOrganization { slug: "other".to_owned(), name: None, tier: None, owner_email: Some(OWNER.to_owned()) };
         let other = Context::host(world.engine.create_organization(&world.host(), new).await.unwrap().id);
         let theirs = world.engine.create_key(&other, named("theirs")).await.unwrap().secret.unwrap();
-        let question = || Question { text: theirs.expose(), ..Question::default() };
+        let question = || Question::about(theirs.expose());
         let admin = NewKey { group: Some("management".to_owned()), ..named("asker") };
         let asker = world.acting(&world.key(admin).await.1).await;
         let verdict = world.engine.ask(&asker, question()).await.unwrap();

@@ -8,10 +8,12 @@ use std::task::{Poll, Waker};
 use keyrack_core::carrier::Carried;
 use keyrack_core::decide::Place;
 use keyrack_core::guard::{Audience, Demand};
-use keyrack_core::{Decision, Guard, KeyId, OrganizationId, Pepper, Reason, Timestamp, UserId, from_micros, micros};
+use keyrack_core::{
+    Decision, Guard, KeyId, OrganizationId, Pepper, Reason, Tier, Timestamp, UserId, from_micros, micros,
+};
 use keyrack_engine::{
-    Actor, Clock, Context, CreatedKey, Engine, EngineRole, Error, KeyView, NewInstance, NewKey, OsRandom, Parts,
-    Person, Presented, Store, Verdict,
+    Actor, Charge, Clock, Context, CreatedKey, Engine, EngineRole, Error, KeyView, NewInstance, NewKey,
+    OrganizationPatch, OsRandom, Parts, Person, Presented, Store, Verdict,
 };
 use keyrack_testkit::Database;
 use proptest::test_runner::{Config, TestRunner};
@@ -90,12 +92,26 @@ impl World {
         let new = NewInstance {
             slug: "acme".to_owned(),
             name: None,
+            // Without a quota: most tests are not about it, and some ask for very much.
+            tier: Some(Tier::Enterprise),
             owner_email: OWNER.to_owned(),
             owner_password: PASSWORD.to_owned(),
         };
         let made = engine.initialize(new).await.unwrap().unwrap();
         let management_key = made.management_key.expose().to_owned();
         Self { url, clock, engine, organization: made.organization, owner: made.user, management_key, directory }
+    }
+
+    /// One whose organization has the quota of the free tier.
+    pub(crate) async fn with_quota(database: Database) -> Self {
+        let world = Self::new(database).await;
+        world.set_tier_of(Tier::Free).await;
+        world
+    }
+
+    pub(crate) async fn set_tier_of(&self, tier: Tier) {
+        let patch = OrganizationPatch { tier: Some(tier), ..OrganizationPatch::default() };
+        self.engine.update_organization(&self.host(), patch).await.unwrap();
     }
 
     /// Another engine on the same database, as another process has one.
@@ -198,7 +214,7 @@ impl World {
     }
 
     async fn ask_anywhere(&self, text: &str) -> Verdict {
-        let presented = Presented { place: Place::Anywhere, ..presented(text) };
+        let presented = Presented { place: Place::Anywhere, charge: Charge::Nothing, ..presented(text) };
         self.engine.verify(&Guard::new(Audience::Any), &presented).await.unwrap()
     }
 }
@@ -226,6 +242,7 @@ pub(crate) fn presented(text: &str) -> Presented<'_> {
         method: "GET",
         address: Some(IpAddr::from([192, 0, 2, 1])),
         place: Place::Nowhere,
+        charge: Charge::Units(1),
     }
 }
 

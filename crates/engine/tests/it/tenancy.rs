@@ -27,6 +27,7 @@ both_databases! {
         let world = World::new(database).await;
         let head = world.head().await;
         let again = || NewInstance {
+                tier: None,
             slug: "second".to_owned(),
             name: None,
             owner_email: "eve@example.com".to_owned(),

@@ -61,6 +61,7 @@ pub(super) async fn create(
         key_format: body.key_format.map(convert::key_format),
         hash_profile: body.hash_profile.map(HashProfile::from_wire),
         default_scopes: body.default_scopes,
+        rate_limits: body.rate_limits.map(convert::limit_pairs),
     };
     let group = app.engine.create_group(&caller.context, new).await?;
     Ok((StatusCode::CREATED, Json(shown(&app, &caller.context, group))))
@@ -92,6 +93,7 @@ pub(super) async fn update(
         description: body.description,
         key_format: body.key_format.map(|format| format.map(convert::key_format).unwrap_or_default()),
         default_scopes: body.default_scopes,
+        rate_limits: body.rate_limits.map(|limits| limits.map(convert::limit_pairs)),
     };
     let group = app.engine.update_group(&caller.context, GroupId(id), patch).await?;
     Ok(Json(shown(&app, &caller.context, group)))

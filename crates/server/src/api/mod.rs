@@ -10,6 +10,7 @@ mod organizations;
 mod routes;
 mod session;
 mod settings;
+mod tiers;
 mod verify;
 mod workspaces;
 
@@ -61,6 +62,9 @@ pub(crate) fn endpoints(app: App) -> Endpoints {
         .add(Needs::Instance, routes!(organizations::create))
         .add(Needs::Manage("organizations", Read, Organization), routes!(organizations::get))
         .add(Needs::Manage("organizations", Write, Organization), routes!(organizations::update))
+        .add(Needs::Manage("organizations", Read, Organization), routes!(organizations::quota))
+        .add(Needs::Access, routes!(tiers::get))
+        .add(Needs::Instance, routes!(tiers::update))
         .add(Needs::Manage("members", Read, Organization), routes!(members::list))
         .add(Needs::Manage("members", Write, Organization), routes!(members::add))
         .add(Needs::Manage("members", Write, Organization), routes!(members::update, members::remove))

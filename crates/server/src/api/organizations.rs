@@ -3,7 +3,7 @@
 use axum::extract::State;
 use http::StatusCode;
 use keyrack_client::wire::text;
-use keyrack_client::wire::{CreateOrganization, Organization, Page, UpdateOrganization};
+use keyrack_client::wire::{CreateOrganization, Organization, Page, Quota, UpdateOrganization};
 use keyrack_core::{OrganizationId, OrganizationState, Tier};
 use keyrack_engine::{Context, NewOrganization, OrganizationPatch};
 use serde::Deserialize;
@@ -88,9 +88,25 @@ pub(super) async fn get(
     Ok(Json(convert::organization(app.engine.get_organization(&within(&caller, id)?)?)))
 }
 
+/// Show what an organization has used
+///
+/// Its monthly quota, by its tier as it is now. The month is that of the calendar, in UTC.
+#[utoipa::path(get, path = "/api/organizations/{id}/quota", tag = "organizations", operation_id = "getQuota",
+    params(("id" = text::OrganizationId, Path)),
+    responses((status = 200, body = Quota), (status = 404, description = "No such organization")))]
+pub(super) async fn quota(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<Uuid>,
+) -> Result<Json<Quota>, ApiError> {
+    let context = within(&caller, id)?;
+    let tier = app.engine.get_organization(&context)?.tier;
+    Ok(Json(convert::quota(app.engine.quota_use(&context).await?, tier)))
+}
+
 /// Change an organization
 ///
-/// Tier and state are changed by instance admins only. A suspended or deleted organization lets nobody in.
+/// Tier, state, rate limits and the counter of the quota are changed by instance admins only. A suspended or deleted organization lets nobody in.
 #[utoipa::path(patch, path = "/api/organizations/{id}", tag = "organizations", operation_id = "updateOrganization",
     params(("id" = text::OrganizationId, Path)), request_body = UpdateOrganization,
     responses((status = 200, body = Organization), (status = 404, description = "No such organization"),
@@ -106,6 +122,8 @@ pub(super) async fn update(
         name: body.name,
         tier: body.tier.map(Tier::from_wire),
         state: body.state.map(OrganizationState::from_wire),
+        rate_limits: body.rate_limits.map(|limits| limits.map(convert::limit_pairs)),
+        quota_used: body.quota_used,
     };
     Ok(Json(convert::organization(app.engine.update_organization(&context, patch).await?)))
 }

@@ -44,11 +44,7 @@ pub(super) async fn sign_in(State(app): State<App>, request: Request) -> Result<
 /// For a person, and for a key: a virtual session without a user.
 #[utoipa::path(get, path = "/api/session", tag = "session", operation_id = "whoAmI", responses((status = 200, body = WhoAmI)))]
 pub(super) async fn who_am_i(State(app): State<App>, caller: Caller) -> Result<Json<WhoAmI>, ApiError> {
-    let tenant = app.engine.directory().tenant(caller.context.organization);
-    let organization = tenant.as_ref().map(|tenant| BilledOrganization {
-        organization: convert::organization(tenant.organization.clone()),
-        billing: Billing { tier: tenant.organization.tier.wire() },
-    });
+    let organization = billed(&app, &caller).await?;
     if let Some(key) = &caller.key {
         let facts = key.facts();
         let workspace = facts.workspace.and_then(|id| key.tenant.workspaces.get(&id)).cloned();
@@ -74,6 +70,20 @@ pub(super) async fn who_am_i(State(app): State<App>, caller: Caller) -> Result<J
     let role = caller.person.as_ref().and_then(|p| p.role).map(Role::wire);
     let organization = organization.filter(|_| role.is_some());
     Ok(Json(WhoAmI { user, organization, workspace: None, role, key: None }))
+}
+
+/// The caller's organization with what it may use; `None` if there is none.
+async fn billed(app: &App, caller: &Caller) -> Result<Option<BilledOrganization>, ApiError> {
+    let Some(tenant) = app.engine.directory().tenant(caller.context.organization) else { return Ok(None) };
+    let quota = app.engine.quota_use(&caller.context).await?;
+    let organization = tenant.organization.clone();
+    let billing = Billing {
+        tier: organization.tier.wire(),
+        monthly_limit: quota.limit,
+        used: quota.used,
+        resets_at: quota.resets_at,
+    };
+    Ok(Some(BilledOrganization { organization: convert::organization(organization), billing }))
 }
 
 /// Sign out

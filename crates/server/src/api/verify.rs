@@ -5,7 +5,7 @@ use keyrack_client::wire::{
     Introspect, Introspected, Named, Verified, VerifiedKey, VerifiedKeys, VerifyKey, VerifyKeys,
 };
 use keyrack_core::{Decision, Reason, Role};
-use keyrack_engine::{Engine, KnownKey, Question, Verdict};
+use keyrack_engine::{Charge, Engine, KnownKey, Question, Verdict};
 
 use crate::app::App;
 use crate::caller::Caller;
@@ -16,6 +16,8 @@ use crate::metrics::{Door, decided};
 
 /// The most questions in one batch.
 const MAX_BATCH: usize = 100;
+/// The most units one request takes.
+const MAX_COST: u32 = keyrack_core::rate::MAX_LIMIT;
 
 /// Ask about a key
 ///
@@ -65,7 +67,7 @@ pub(super) async fn introspect(
     caller: Caller,
     Form(body): Form<Introspect>,
 ) -> Result<Json<Introspected>, ApiError> {
-    let question = Question { text: &body.token, ..Question::default() };
+    let question = Question::about(&body.token);
     let verdict = app.engine.ask(&caller.context, question).await?;
     decided(Door::Introspect, verdict.reason());
     // A key bound to a workspace or to addresses is active: the question cannot name either.
@@ -87,6 +89,8 @@ pub(super) async fn introspect(
 }
 
 async fn ask(app: &App, caller: &Caller, q: VerifyKey) -> Result<Verified, ApiError> {
+    let cost = u32::try_from(q.cost.unwrap_or(1)).ok().filter(|cost| (1..=MAX_COST).contains(cost));
+    let cost = cost.ok_or_else(|| ApiError::field("cost", format!("must be 1 to {MAX_COST}")))?;
     let roles = q.roles.map(|roles| roles.into_iter().map(Role::from_wire).collect());
     let question = Question {
         text: &q.key,
@@ -97,6 +101,7 @@ async fn ask(app: &App, caller: &Caller, q: VerifyKey) -> Result<Verified, ApiEr
         method: q.method.as_deref(),
         path: q.path.as_deref(),
         address: q.ip.as_deref(),
+        charge: if q.peek == Some(true) { Charge::Peek(cost) } else { Charge::Units(cost) },
     };
     let verdict = app.engine.ask(&caller.context, question).await?;
     decided(Door::Verify, verdict.reason());
@@ -114,6 +119,7 @@ fn answer(verdict: Verdict) -> Verified {
         workspace: None,
         group: None,
         scopes: None,
+        limits: verdict.standing.as_deref().and_then(convert::limits),
     };
     if let Some(key) = verdict.into_key() {
         describe(&mut verified, &key);
@@ -155,5 +161,7 @@ fn explain(reason: Reason) -> &'static str {
         Reason::IpRequired => "The key is restricted to addresses; say where the request came from",
         Reason::InsufficientRole => "The key's role is not among these",
         Reason::InsufficientScope => "The key lacks this scope",
+        Reason::RateLimited => "More was asked for than a rate limit allows",
+        Reason::QuotaExceeded => "The organization's quota of this month is used up",
     }
 }

@@ -13,9 +13,10 @@ use http::{HeaderMap, Request, StatusCode, Uri, Version};
 use keyrack_core::carrier::{self, Carried};
 use keyrack_core::decide::Place;
 use keyrack_core::{Decision, Grant};
-use keyrack_engine::{Presented, RouteMatch, Target, Verdict};
+use keyrack_engine::{Charge, Presented, RouteMatch, Standing, Target, Verdict};
 
 use super::headers::{self, Identity};
+use super::limits;
 use crate::app::App;
 use crate::caller;
 use crate::error::{self, ApiError};
@@ -33,7 +34,8 @@ const SANDBOX: &str = "sandbox allow-scripts allow-forms";
 pub async fn handle(app: &App, request: Request<Body>) -> Response {
     let id = app.request_id();
     let wants_problem = error::wants_problem(request.headers());
-    let mut response = match forward(app, request, id).await {
+    let mut counted = None;
+    let mut response = match forward(app, request, id, &mut counted).await {
         Ok(response) => response,
         Err(refusal) => {
             let mut response = ().into_response();
@@ -41,11 +43,20 @@ pub async fn handle(app: &App, request: Request<Body>) -> Response {
             response
         }
     };
+    if let Some(standing) = counted {
+        limits::write(response.headers_mut(), &standing);
+    }
     response.headers_mut().insert(X_REQUEST_ID, id.header());
     response
 }
 
-async fn forward(app: &App, request: Request<Body>, id: RequestId) -> Result<Response, ApiError> {
+/// Leaves in `counted` how limits stand once the request was counted, whatever becomes of it then.
+async fn forward(
+    app: &App,
+    request: Request<Body>,
+    id: RequestId,
+    counted: &mut Option<Box<Standing>>,
+) -> Result<Response, ApiError> {
     let _room = app.load.forward(request.extensions().get::<Crowded>().is_some())?;
     app.engine.require_serving()?;
     let (mut request, body) = request.into_parts();
@@ -55,7 +66,8 @@ async fn forward(app: &App, request: Request<Body>, id: RequestId) -> Result<Res
     if request.headers.get("service-worker").is_some() {
         return Err(ApiError::new(StatusCode::FORBIDDEN, "service_worker", "service workers are not served here"));
     }
-    let (verdict, session, keeps_authorization) = decide(app, &found, &request).await?;
+    let (mut verdict, session, keeps_authorization) = decide(app, &found, &request).await?;
+    *counted = verdict.standing.take();
     headers::remove_hop_by_hop(&mut request.headers);
     headers::remove_claims(&mut request.headers, keeps_authorization);
     let identity = match (verdict.decision, verdict.admitted(), &session) {
@@ -133,11 +145,12 @@ async fn decide(app: &App, found: &RouteMatch<'_>, request: &Parts) -> Result<De
         method: request.method.as_str(),
         address: caller::address(app, request),
         place: found.route.place(found.path, app.engine.directory()).unwrap_or(Place::Elsewhere),
+        charge: Charge::Units(1),
     };
     let verdict = app.engine.verify(guard, &presented).await?;
     decided(Door::Gateway, verdict.reason());
     match verdict.reason() {
-        Some(reason) => Err(ApiError::denied(reason)),
+        Some(reason) => Err(ApiError { standing: verdict.standing, ..ApiError::denied(reason) }),
         None => Ok((verdict, presented.session, keeps_authorization)),
     }
 }

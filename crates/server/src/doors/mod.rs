@@ -3,4 +3,5 @@
 pub mod egress;
 pub mod gateway;
 pub mod headers;
+pub(crate) mod limits;
 pub mod upstream;

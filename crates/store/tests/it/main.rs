@@ -11,6 +11,7 @@ mod nodes;
 mod opening;
 mod order;
 mod outage;
+mod quotas;
 mod record_keys;
 mod records;
 mod samples;

@@ -1,7 +1,7 @@
 //! Keys, their secrets and what is left of the deleted ones come back as they were written.
 
 use keyrack_core::status::Switch;
-use keyrack_core::{Environment, IpAllowlist, KeyId, KeyStatus, OrganizationId, Timestamp, from_micros};
+use keyrack_core::{Environment, IpAllowlist, KeyId, KeyStatus, OrganizationId, RateLimits, Timestamp, from_micros};
 use keyrack_store::{ApiKey, KeyFilter, KeySecret, NewSecret, Rare, VerificationRow};
 use keyrack_testkit::{Database, both_databases};
 use serde_json::json;
@@ -19,6 +19,7 @@ fn full_key(t: &Tenancy) -> ApiKey {
         switch: Switch::Disabled,
         expires_at: Some(from_micros(1_900_000_000_000_001)),
         ip_allowlist: samples::addresses(&["203.0.113.7", "10.0.0.0/8", "2001:db8::/32"]),
+        rate_limits: RateLimits::parse("10/1 1000/3600").unwrap(),
         metadata: Some(json!({ "team": "Zoll \u{1F511}", "n": 3, "list": [null, true], "deep": { "a": "\"" } })),
         imported: true,
         created_at: from_micros(-1),
@@ -82,6 +83,7 @@ both_databases! {
             switch: Switch::Revoked,
             expires_at: full.expires_at,
             ip_allowlist: full.ip_allowlist.clone(),
+            rate_limits: full.rate_limits.clone(),
             metadata: full.metadata.clone(),
             updated_at: at(9),
             revoked_at: Some(from_micros(1_800_000_000_000_009)),
@@ -95,6 +97,7 @@ both_databases! {
             switch: Switch::Active,
             expires_at: None,
             ip_allowlist: IpAllowlist::default(),
+            rate_limits: RateLimits::default(),
             metadata: None,
             updated_at: at(9),
             ..full
@@ -191,6 +194,7 @@ both_databases! {
             assert_eq!((rare.expires_at, rare.imported), (key.expires_at, key.imported));
             assert_eq!(*row.scopes, key.scopes.to_strings().join(" "));
             assert_eq!(keyrack_store::parse_allowlist(rare.ip_allowlist.as_deref()).unwrap(), key.ip_allowlist);
+            assert_eq!(rare.rate_limits, key.rate_limits.to_text());
             let metadata = rare.metadata.as_deref().map(|text| serde_json::from_str(text).unwrap());
             assert_eq!(metadata, key.metadata);
         }

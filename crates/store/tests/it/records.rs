@@ -1,6 +1,6 @@
 //! Every record but keys comes back as it was written.
 
-use keyrack_core::{Body, OrganizationId, OrganizationState, Role, Tier, Timestamp, from_micros};
+use keyrack_core::{Body, OrganizationId, OrganizationState, RateLimits, Role, Tier, Timestamp, from_micros};
 use keyrack_store::{
     HashProfile, INSTANCE, KeyGroup, Member, Organization, Replay, Route, StoreError, UserAccount, Workspace,
 };
@@ -55,6 +55,7 @@ both_databases! {
             name: "日本".to_owned(),
             tier: Tier::Enterprise,
             state: OrganizationState::Suspended,
+            rate_limits: RateLimits::default(),
             updated_at: at(9),
             ..written[0].clone()
         };
@@ -247,6 +248,7 @@ both_databases! {
             key_format: samples::format(None, Body::Base64url),
             former_formats: vec![],
             default_scopes: samples::scopes(&[]),
+            rate_limits: RateLimits::default(),
             updated_at: at(9),
             ..written
         };

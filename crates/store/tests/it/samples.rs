@@ -6,7 +6,7 @@ use keyrack_core::id::uuid_v7;
 use keyrack_core::status::Switch;
 use keyrack_core::{
     Body, Environment, EventId, GroupId, InvitationId, IpAllowlist, KeyFormat, KeyId, OrganizationId,
-    OrganizationState, Role, RouteId, ScopeSet, SessionId, Tier, UserId, WorkspaceId,
+    OrganizationState, RateLimits, Role, RouteId, ScopeSet, SessionId, Tier, UserId, WorkspaceId,
 };
 use keyrack_store::{
     ActorKind, ApiKey, HashProfile, Invitation, KeyGroup, NewEvent, NewSecret, NewSession, Organization, Route, Store,
@@ -69,6 +69,7 @@ pub(crate) fn organization(slug: &str) -> Organization {
         name: format!("{slug} & Söhne"),
         tier: Tier::Free,
         state: OrganizationState::Active,
+        rate_limits: RateLimits::parse("500/1").unwrap(),
         created_at: at(1),
         updated_at: at(2),
     }
@@ -130,6 +131,7 @@ pub(crate) fn group(organization: OrganizationId, name: &str) -> KeyGroup {
         former_formats: Vec::new(),
         hash_profile: HashProfile::HmacSha256,
         default_scopes: scopes(&["*:read"]),
+        rate_limits: RateLimits::parse("100/1 5000/3600").unwrap(),
         created_at: at(1),
         updated_at: at(2),
     }
@@ -153,6 +155,7 @@ pub(crate) fn key(group: &KeyGroup, name: &str) -> ApiKey {
         switch: Switch::Active,
         expires_at: None,
         ip_allowlist: IpAllowlist::default(),
+        rate_limits: RateLimits::default(),
         metadata: None,
         imported: false,
         created_at: at(1),

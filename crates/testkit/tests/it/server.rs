@@ -65,7 +65,7 @@ fn it_is_initialised_then_served() {
     assert!(keyrack.keyfile.starts_with(keyrack.directory()));
     let init = format!(
         "init --database {url} --keyfile {keyfile} \
-         --organization acme --owner-email owner@acme.test --owner-password-stdin --json"
+         --organization acme --owner-email owner@acme.test --owner-password-stdin --json --tier enterprise"
     );
     let serve = format!("serve --database {url} --keyfile {keyfile} --listen 127.0.0.1:0 --more");
     assert_eq!(stage.calls(), [init, keyrack.owner_password.clone(), serve]);

@@ -70,7 +70,15 @@ async fn null_passes_exactly_where_the_document_says_so() {
     }
     // A change takes null only where something is cleared by it.
     cleared.sort();
-    let wanted = ["updateGroup key_format", "updateKey expires_at", "updateKey ip_allowlist", "updateKey metadata"];
+    let wanted = [
+        "updateGroup key_format",
+        "updateGroup rate_limits",
+        "updateKey expires_at",
+        "updateKey ip_allowlist",
+        "updateKey metadata",
+        "updateKey rate_limits",
+        "updateOrganization rate_limits",
+    ];
     assert_eq!(cleared, wanted);
 }
 

@@ -119,8 +119,14 @@ fn walk(way: &Way<'_>) -> Vec<(String, Value)> {
         &["routes", "delete", "/public"],
         &["organizations", "create", "of-WAY", "--tier", "pro", "--owner-email", "owner@acme.test", "--name", "O"],
         &["organizations", "update", "of-WAY", "--name", "P", "--state", "deleted"],
-        &["organizations", "update", "acme", "--tier", "enterprise"],
-        &["organizations", "update", "acme", "--tier", "free"],
+        &["organizations", "update", "acme", "--tier", "free", "--rate-limit", "9/1s", "--quota-used", "7"],
+        &["organizations", "quota", "acme"],
+        &["organizations", "update", "acme", "--tier", "enterprise", "--no-rate-limits", "--quota-used", "0"],
+        &["tiers", "set", "pro", "none"],
+        &["tiers", "set", "pro", "100000"],
+        &["tiers", "list"],
+        &["groups", "limit", "machines", "--rate-limit", "100/1m"],
+        &["groups", "limit", "machines"],
         &["groups", "delete", "machines", "--revoke-keys"],
         &["workspaces", "delete", "sales"],
     ] {
@@ -141,12 +147,15 @@ fn keys(told: &mut Told<'_>) {
     let which =
         ["--group", "machines", "--name", "K", "--status", "active", "--workspace", "sales", "--sort", "last_used_at"];
     told.run(&[&["keys", "list"][..], &which].concat());
+    told.run(&["keys", "limit", &id, "--rate-limit", "10/1s", "--rate-limit", "1000/1h"]);
     told.run(&["keys", "disable", &id]);
     told.run(&["keys", "enable", &id]);
     let new = text(&told.run(&["keys", "rotate", &id, "--overlap", "0"])["secret"]);
     let asked =
         ["--ip", "10.1.1.1", "--workspace", "sales", "--scope", "a:read", "--group", "machines", "--role", "member"];
     told.ends(0, &[&["verify", "-"][..], &asked].concat(), &format!("{new}\n"));
+    told.run(&["keys", "limit", &id]);
+    told.ends(0, &[&["verify", "-", "--cost", "2"][..], &asked].concat(), &format!("{new}\n"));
     for key in [&*old, &new, "nothing"] {
         told.ends(3, &["verify", "-"], key);
     }

@@ -73,6 +73,7 @@ fn every_subcommand_has_help_in_the_words_of_those_who_use_it() {
         "organizations",
         "routes",
         "serve",
+        "tiers",
         "users",
         "verify",
         "workspaces",

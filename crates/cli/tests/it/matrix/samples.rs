@@ -109,7 +109,9 @@ impl Site<'_> {
         let saying = |body: Value| Sample { body, ..Sample::default() };
         match operation {
             "live" | "ready" | "whoAmI" | "signOut" | "listKeys" | "listGroups" | "listWorkspaces" | "listNodes"
-            | "listOrganizations" | "listMembers" | "listRoutes" | "getSettings" | "listAudit" => Sample::default(),
+            | "listOrganizations" | "getTiers" | "listMembers" | "listRoutes" | "getSettings" | "listAudit" => {
+                Sample::default()
+            }
             "signIn" => saying(json!({"email": keyrack.owner_email, "password": keyrack.owner_password})),
             "verifyKey" => saying(json!({"key": tenant.secret})),
             "verifyKeys" => saying(json!({"keys": [{"key": tenant.secret}]})),
@@ -142,7 +144,7 @@ impl Site<'_> {
                 Sample { body: json!({"name": fresh("name")}), ..about(id) }
             }
             "createOrganization" => saying(json!({"slug": fresh("organization"), "owner_email": keyrack.owner_email})),
-            "getOrganization" => about(tenant.id.clone()),
+            "getOrganization" | "getQuota" => about(tenant.id.clone()),
             "updateOrganization" => Sample { body: json!({"name": fresh("name")}), ..about(tenant.id.clone()) },
             "addMember" => saying(json!({"email": format!("{}@example.test", fresh("person")), "role": "member"})),
             "updateMember" | "removeMember" => {
@@ -153,6 +155,7 @@ impl Site<'_> {
             "createRoute" => saying(door()),
             "getRoute" | "deleteRoute" => about(self.route().await),
             "updateRoute" => Sample { body: json!({"enabled": false}), ..about(self.route().await) },
+            "updateTiers" => saying(json!({"free": {"monthly_limit": 20_000}})),
             "updateSettings" => saying(json!({"access_groups": ["management"]})),
             other => panic!("{other} has no sample request; write one here"),
         }
