@@ -13,5 +13,6 @@ mod nodes;
 mod openapi;
 mod outages;
 mod overload;
+mod quotas;
 mod rolling;
 mod support;
