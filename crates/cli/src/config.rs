@@ -40,6 +40,8 @@ const SETTINGS: &[Setting] = settings! {
         "File with pepper and master key; beside a SQLite database, or keyrack.keyfile here";
     "trusted_proxies" "trusted-proxies" "KEYRACK_TRUSTED_PROXIES" "NETWORKS" None, false,
         "Proxies whose X-Forwarded-For is believed, with commas between";
+    "failure_limit" "failure-limit" "KEYRACK_FAILURE_LIMIT" "COUNT" Some("100"), false,
+        "How many 401s an address may be answered a minute, before they become 429; 0 for any number";
     "egress.allow" "egress-allow" "KEYRACK_EGRESS__ALLOW" "NETWORKS" None, false,
         "Private networks that upstreams may be in, with commas between";
     "metrics.listen" "metrics-listen" "KEYRACK_METRICS__LISTEN" "ADDRESS" None, false,
@@ -198,6 +200,12 @@ impl Settings {
         read.with_context(|| format!("{key} must be a span of time, such as 3s or 1m"))
     }
 
+    /// A number of things.
+    pub(crate) fn count(&self, key: &'static str) -> anyhow::Result<u16> {
+        let read = self.get(key).unwrap_or_default().parse();
+        read.with_context(|| format!("{key} must be a number from 0 to {}", u16::MAX))
+    }
+
     /// A list of networks.
     pub(crate) fn networks(&self, key: &'static str) -> anyhow::Result<Vec<IpNet>> {
         let each = self.get(key).unwrap_or_default().split(',').map(str::trim).filter(|n| !n.is_empty());
@@ -224,10 +232,17 @@ fn from_file(file: &toml::Table, key: &str) -> anyhow::Result<Option<String>> {
                 let texts: Option<Vec<&str>> = list.iter().map(toml::Value::as_str).collect();
                 return texts.map(|t| Some(t.join(","))).with_context(|| format!("{key} must be a list of texts"));
             }
+            Some(toml::Value::Integer(number)) if is_number(key) => return Ok(Some(number.to_string())),
             Some(_) => bail!("{key} must be a text or a list of texts"),
         }
     }
     Ok(None)
+}
+
+/// Whether a setting is a number.
+fn is_number(key: &str) -> bool {
+    let defaults = SETTINGS.iter().filter(|s| s.key == key).filter_map(|s| s.default);
+    defaults.into_iter().any(|default| default.parse::<u64>().is_ok())
 }
 
 /// A misspelt setting is told, not passed over.

@@ -129,6 +129,7 @@ impl Server {
         let wanted = settings.address("listen")?.context("listen must be an address and a port")?;
         let (trusted_proxies, egress_allow) =
             (settings.networks("trusted_proxies")?, settings.networks("egress.allow")?);
+        let failure_limit = settings.count("failure_limit")?;
         let listener = TcpListener::bind(wanted).await.with_context(|| format!("cannot listen on {wanted}"))?;
         let address = listener.local_addr()?;
         let metrics = match settings.address("metrics.listen")? {
@@ -149,6 +150,7 @@ impl Server {
             egress_allow,
             own_addresses: std::iter::once(address).chain(metrics_address).collect(),
             max_connections: connections_at_most(ServerSettings::default().max_connections),
+            failure_limit,
         };
         let app = App::new(engine.clone(), server_settings);
         Ok(Self { engine, app, address, listener, metrics, seat })

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use keyrack_engine::Engine;
 
 use crate::doors::upstream::Upstreams;
+use crate::failures::Failures;
 use crate::load::Load;
 use crate::request_id::{RequestId, RequestIds};
 use crate::settings::ServerSettings;
@@ -24,6 +25,8 @@ pub struct Inner {
     pub upstreams: Upstreams,
     /// How much is worked on.
     pub(crate) load: Load,
+    /// Who was answered 401 how often.
+    pub(crate) failures: Failures,
     ids: RequestIds,
     is_leaving: AtomicBool,
 }
@@ -32,6 +35,7 @@ impl App {
     /// A server's state over an engine.
     pub fn new(engine: Arc<Engine>, settings: ServerSettings) -> Self {
         let upstreams = Upstreams::new(&settings);
+        let failures = Failures::new(settings.failure_limit);
         // Without randomness the server still serves; ids of two runs could then meet.
         let ids = RequestIds::starting_at(engine.random_bits().unwrap_or_default());
         Self(Arc::new(Inner {
@@ -39,6 +43,7 @@ impl App {
             settings,
             upstreams,
             load: Load::default(),
+            failures,
             ids,
             is_leaving: AtomicBool::new(false),
         }))

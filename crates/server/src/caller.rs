@@ -7,7 +7,7 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
-use http::{HeaderMap, Method};
+use http::{Extensions, HeaderMap, Method};
 use keyrack_core::carrier;
 use keyrack_core::decide::Place;
 use keyrack_core::{Decision, Guard, OrganizationId, Reason, UserId};
@@ -137,7 +137,7 @@ async fn caller(app: &App, guard: &Guard, needs: Needs, request: &Parts) -> Resu
         credential: credential(headers, None),
         session,
         method: request.method.as_str(),
-        address: address(app, request),
+        address: address(app, headers, &request.extensions),
         place: Place::Anywhere,
         charge: Charge::Nothing,
     };
@@ -185,9 +185,9 @@ pub(crate) fn credential<'r>(headers: &'r HeaderMap, query: Option<&'r str>) -> 
 }
 
 /// The address a request counts as coming from.
-pub(crate) fn address(app: &App, request: &Parts) -> Option<IpAddr> {
-    let peer = request.extensions.get::<Peer>()?.0?;
-    let forwarded = request.headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok());
+pub(crate) fn address(app: &App, headers: &HeaderMap, extensions: &Extensions) -> Option<IpAddr> {
+    let peer = extensions.get::<Peer>()?.0?;
+    let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok());
     let hops: Vec<&str> = forwarded.flat_map(|value| value.split(',')).collect();
     Some(keyrack_core::address::client(peer, &hops, &app.settings.trusted_proxies))
 }

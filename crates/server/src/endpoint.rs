@@ -101,6 +101,12 @@ fn document(operation: &mut utoipa::openapi::path::Operation, needs: Needs) {
         add("401", "No live credential that is accepted here");
         add("403", "The credential is good, but not for this");
     }
+    if responses.contains_key("401") {
+        let too_many = "Too many requests from this address were answered 401: only those that would be are refused";
+        responses
+            .entry("429".to_owned())
+            .or_insert_with(|| RefOr::T(Response::builder().description(too_many).build()));
+    }
     for (status, response) in responses.iter_mut() {
         if let RefOr::T(response) = response
             && response.content.is_empty()

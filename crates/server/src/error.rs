@@ -1,5 +1,7 @@
 //! Errors as callers see them: one shape, one place that writes it.
 
+use std::net::IpAddr;
+
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
@@ -13,6 +15,7 @@ use keyrack_core::decide::Outward;
 use keyrack_engine::{Error, Standing};
 
 use crate::app::App;
+use crate::caller;
 use crate::doors::limits;
 use crate::request_id::{RequestId, X_REQUEST_ID};
 
@@ -36,12 +39,22 @@ pub(crate) struct ApiError {
     pub is_bare: bool,
     /// How limits stand, if they were looked at.
     pub standing: Option<Box<Standing>>,
+    /// In how many seconds it is worth trying again, if that is known.
+    pub retry_after: Option<u64>,
 }
 
 impl ApiError {
     /// An error with this status, code and message.
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), details: Vec::new(), is_bare: false, standing: None }
+        Self {
+            status,
+            code,
+            message: message.into(),
+            details: Vec::new(),
+            is_bare: false,
+            standing: None,
+            retry_after: None,
+        }
     }
 
     /// 400 about a field.
@@ -86,6 +99,17 @@ impl ApiError {
     /// The one 401, whatever the cause.
     pub(crate) fn unauthorized() -> Self {
         Self { is_bare: true, ..Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", INVALID_KEY) }
+    }
+
+    /// The same, unless it is one 401 too many for where the request came from.
+    pub(crate) fn weighed(self, app: &App, from: Option<IpAddr>) -> Self {
+        let is_counted = self.status == StatusCode::UNAUTHORIZED;
+        let Some(retry_after) = from.filter(|_| is_counted).and_then(|from| app.failures.note(from)) else {
+            return self;
+        };
+        let message = "too many requests from this address were refused; try again later";
+        let retry_after = Some(retry_after);
+        Self { retry_after, ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_failures", message) }
     }
 
     fn too_many(message: &str) -> Self {
@@ -146,10 +170,13 @@ pub(crate) async fn render(app: &App, mut request: Request, answer: impl AsyncFn
     let id = app.request_id();
     request.extensions_mut().insert(id);
     let wants_problem = wants_problem(request.headers());
+    // Whoever asks about keys for others is refused for nobody's guesses but their own.
+    let is_question = request.uri().path().starts_with("/api/verify") || request.uri().path() == "/api/introspect";
+    let from = caller::address(app, request.headers(), request.extensions()).filter(|_| !is_question);
     let mut response = answer(request).await;
     let error = response.extensions_mut().remove::<ApiError>().or_else(|| bare_error(&response));
     if let Some(error) = error {
-        write(&mut response, &error, id, wants_problem);
+        write(&mut response, &error.weighed(app, from), id, wants_problem);
     }
     let headers = response.headers_mut();
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
@@ -197,8 +224,8 @@ pub(crate) fn write(response: &mut Response, error: &ApiError, id: RequestId, wa
     if let Some(standing) = &error.standing {
         limits::write(headers, standing);
     }
-    if error.status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    if let Some(seconds) = error.retry_after.or((error.status == StatusCode::SERVICE_UNAVAILABLE).then_some(1)) {
+        headers.insert(RETRY_AFTER, seconds.into());
     }
     *response.body_mut() = Body::from(body);
 }

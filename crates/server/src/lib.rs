@@ -8,6 +8,7 @@ mod convert;
 pub mod doors;
 mod endpoint;
 mod error;
+mod failures;
 mod json;
 mod links;
 mod listen;

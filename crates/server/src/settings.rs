@@ -13,6 +13,8 @@ pub struct ServerSettings {
     pub own_addresses: Vec<std::net::SocketAddr>,
     /// The most connections at once. Over the last twentieth of them only what is vital is answered.
     pub max_connections: usize,
+    /// How many 401s an address may be answered a minute, before they become 429; 0 for any number.
+    pub failure_limit: u16,
 }
 
 impl Default for ServerSettings {
@@ -22,6 +24,7 @@ impl Default for ServerSettings {
             egress_allow: Vec::new(),
             own_addresses: Vec::new(),
             max_connections: 20_000,
+            failure_limit: 100,
         }
     }
 }

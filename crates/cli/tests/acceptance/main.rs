@@ -6,6 +6,7 @@
 mod crude_functions;
 mod gateway;
 mod lasting;
+mod rate_limits;
 mod saas_boilerplate;
 mod schemastack;
 mod smallstack;

@@ -7,6 +7,7 @@ mod bad_input;
 mod clock;
 mod command_line;
 mod errors;
+mod failures;
 mod leaks;
 mod matrix;
 mod nodes;

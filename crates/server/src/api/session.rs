@@ -23,7 +23,7 @@ const MAX_USER_AGENT: usize = 256;
     responses((status = 201, body = SignedIn), (status = 401, description = "Wrong address or password")))]
 pub(super) async fn sign_in(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
-    let address = caller::address(&app, &parts).map(|a| a.to_string());
+    let address = caller::address(&app, &parts.headers, &parts.extensions).map(|a| a.to_string());
     let agent = parts.headers.get(USER_AGENT).and_then(|v| v.to_str().ok());
     let agent = agent.map(|text| text.chars().take(MAX_USER_AGENT).collect());
     let Json(SignIn { email, password }) = Json::from_request(Request::from_parts(parts, body), &()).await?;

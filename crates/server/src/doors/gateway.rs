@@ -34,12 +34,13 @@ const SANDBOX: &str = "sandbox allow-scripts allow-forms";
 pub async fn handle(app: &App, request: Request<Body>) -> Response {
     let id = app.request_id();
     let wants_problem = error::wants_problem(request.headers());
+    let from = caller::address(app, request.headers(), request.extensions());
     let mut counted = None;
     let mut response = match forward(app, request, id, &mut counted).await {
         Ok(response) => response,
         Err(refusal) => {
             let mut response = ().into_response();
-            error::write(&mut response, &refusal, id, wants_problem);
+            error::write(&mut response, &refusal.weighed(app, from), id, wants_problem);
             response
         }
     };
@@ -143,7 +144,7 @@ async fn decide(app: &App, found: &RouteMatch<'_>, request: &Parts) -> Result<De
         credential,
         session,
         method: request.method.as_str(),
-        address: caller::address(app, request),
+        address: caller::address(app, &request.headers, &request.extensions),
         place: found.route.place(found.path, app.engine.directory()).unwrap_or(Place::Elsewhere),
         charge: Charge::Units(1),
     };

@@ -9,12 +9,13 @@ use serde_json::{Value, json};
 use super::alone;
 
 /// Each setting with its flag, its variable, and values for it, which differ in what stands for `#`.
-const SETTINGS: [(&str, &str, &str, &str); 12] = [
+const SETTINGS: [(&str, &str, &str, &str); 13] = [
     ("listen", "--listen", "KEYRACK_LISTEN", "127.0.0.1:#"),
     ("database", "--database", "KEYRACK_DATABASE", "sqlite:#.db"),
     ("drain", "--drain", "KEYRACK_DRAIN", "#s"),
     ("keyfile", "--keyfile", "KEYRACK_KEYFILE", "#.keyfile"),
     ("trusted_proxies", "--trusted-proxies", "KEYRACK_TRUSTED_PROXIES", "10.0.0.#"),
+    ("failure_limit", "--failure-limit", "KEYRACK_FAILURE_LIMIT", "10#"),
     ("egress.allow", "--egress-allow", "KEYRACK_EGRESS__ALLOW", "10.0.0.#"),
     ("metrics.listen", "--metrics-listen", "KEYRACK_METRICS__LISTEN", "127.0.0.1:#"),
     ("log.level", "--log-level", "KEYRACK_LOG__LEVEL", "keyrack=debug,x#"),
@@ -87,12 +88,13 @@ fn the_file_is_keyrack_toml_here_or_the_one_that_is_named() {
 #[test]
 fn lists_in_the_file_are_lists() {
     let directory = tempfile::tempdir().unwrap();
-    let text = "trusted_proxies = [\"10.0.0.1\", \"10.1.0.0/16\"]\n[egress]\nallow = []\n[log]\nlevel = \"warn\"\n";
+    let text = "failure_limit = 7\ntrusted_proxies = [\"10.0.0.1\", \"10.1.0.0/16\"]\n[egress]\nallow = []\n[log]\nlevel = \"warn\"\n";
     fs::write(directory.path().join("keyrack.toml"), text).unwrap();
     let got = config(alone(directory.path()));
     assert_eq!(got["trusted_proxies"]["value"], "10.0.0.1,10.1.0.0/16");
     assert_eq!(got["egress.allow"], json!({"value": "", "source": "keyrack.toml"}));
     assert_eq!(got["log.level"]["value"], "warn");
+    assert_eq!(got["failure_limit"]["value"], "7");
 }
 
 #[test]
@@ -107,6 +109,7 @@ fn a_misspelt_setting_or_one_of_another_kind_is_refused_and_named() {
         ("[listen]\nport = 1", "listen"),
         ("listen = 8000", "listen"),
         ("trusted_proxies = true", "trusted_proxies"),
+        ("failure_limit = 1.5", "failure_limit"),
         ("listen = ", "TOML"),
         ("\"\" = 1", "setting"),
     ] {
