@@ -16,7 +16,7 @@ const SETS: usize = 1 << 14;
 /// How many places a set has.
 const PLACES: usize = 4;
 /// For how long failures count together.
-const WINDOW: Duration = Duration::from_secs(60);
+const WINDOW: Duration = Duration::from_mins(1);
 
 /// A counter: whose, since when and how many. In one word, so that nobody waits.
 #[derive(Clone, Copy)]
@@ -83,10 +83,8 @@ impl Failures {
         let place = own.or_else(least)?;
         let seen = load(place);
         let is_own = seen.whose() == whose && !seen.is_over(now);
-        let counted = match is_own {
-            true => Counter::new(whose, seen.since(), seen.count().saturating_add(1)),
-            false => Counter::new(whose, now, 1),
-        };
+        let (since, count) = if is_own { (seen.since(), seen.count().saturating_add(1)) } else { (now, 1) };
+        let counted = Counter::new(whose, since, count);
         // Whoever is in between counts, and this one does not.
         let _ = place.compare_exchange(seen.0, counted.0, Ordering::Relaxed, Ordering::Relaxed);
         let rest = WINDOW.as_secs() - u64::from(now.wrapping_sub(counted.since())).min(WINDOW.as_secs() - 1);

@@ -31,7 +31,7 @@ impl Asker {
     }
 
     /// At another process.
-    fn at(&self, http: Http, keyrack: &Keyrack) -> Self {
+    fn at(&self, http: &Http, keyrack: &Keyrack) -> Self {
         Self { http: http.with_bearer(&keyrack.management_key), secret: self.secret.clone() }
     }
 
@@ -149,7 +149,7 @@ async fn three_processes_share_a_quota_and_what_one_does_not_spend_another_gets(
         Keyrack::setup(KEYRACK, Database::Postgres).database_url(cluster.fresh_database()).tier("free").start();
     let (second, third) = (keyrack.another(), keyrack.another());
     let first = Asker::new(&keyrack).await;
-    let all = [first.clone(), first.at(second.http(), &keyrack), first.at(third.http(), &keyrack)];
+    let all = [first.clone(), first.at(&second.http(), &keyrack), first.at(&third.http(), &keyrack)];
     for round in 0..2 {
         set_limit(&keyrack, LIMIT).await;
         for one in &all {
