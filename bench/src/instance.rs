@@ -25,7 +25,8 @@ const TRANSACTION: u64 = 50_000;
 /// An instance with one organization.
 pub struct Instance {
     keyrack: PathBuf,
-    keyfile: PathBuf,
+    /// The file with its pepper.
+    pub keyfile: PathBuf,
     /// The URL of its database.
     pub database: String,
     /// A key that may do everything.

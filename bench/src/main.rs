@@ -9,6 +9,7 @@
 mod changes;
 mod filled;
 mod inside;
+mod limits;
 mod load;
 mod start;
 
@@ -59,6 +60,8 @@ enum Part {
     Load,
     /// The decision inside one process
     Inside,
+    /// The same with limits and quota, and without
+    Limits,
     /// How long a server takes to start, and its memory
     Start,
     /// Verifying while keys are made and revoked, and how long a revocation takes
@@ -79,6 +82,9 @@ fn main() -> anyhow::Result<()> {
         }
         if wants(Part::Inside) {
             inside::measure(&options, &sqlite)?;
+        }
+        if wants(Part::Limits) {
+            limits::measure(&options, &sqlite)?;
         }
         let postgres = match &cluster {
             Some(cluster) if wants(Part::Start) || wants(Part::Changes) => {
