@@ -39,6 +39,7 @@ fn deciding(c: &mut Criterion) {
         expires_at: End::NEVER,
         secret_expires_at: End::NEVER,
         scopes: &scopes,
+        narrowed_to: None,
         ip_allowlist: &anywhere,
     };
     let request = Request { method: "POST", address: None, place: Place::Nowhere };

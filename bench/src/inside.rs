@@ -49,7 +49,7 @@ pub(crate) fn measure(options: &Options, filled: &Filled) -> anyhow::Result<()> 
 async fn open(instance: &Instance) -> anyhow::Result<Arc<Engine>> {
     let store = instance.store().await?;
     let (clock, random) = (Arc::new(SystemClock), Arc::new(OsRandom::default()));
-    let parts = Parts { store, clock, random, peppers: vec![instance.pepper()?] };
+    let parts = Parts { store, clock, random, peppers: vec![instance.pepper()?], master_keys: Vec::new() };
     Ok(Engine::start(parts, EngineRole::Guest { keys: true }).await?)
 }
 
@@ -57,7 +57,7 @@ async fn open(instance: &Instance) -> anyhow::Result<Arc<Engine>> {
 fn run(engine: &Arc<Engine>, guard: &Guard, keys: &[PlainKey], threads: usize) -> anyhow::Result<f64> {
     let together = Barrier::new(threads);
     let one = |offset: usize| -> anyhow::Result<f64> {
-        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         together.wait();
         let begun = Instant::now();
         runtime.block_on(async {

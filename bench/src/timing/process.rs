@@ -29,6 +29,7 @@ pub(crate) async fn engine(instance: &Instance) -> anyhow::Result<Arc<Engine>> {
         clock: Arc::new(SystemClock),
         random: Arc::new(OsRandom::default()),
         peppers: vec![instance.pepper()?],
+        master_keys: Vec::new(),
     };
     Ok(Engine::start(parts, EngineRole::Guest { keys: true }).await?)
 }

@@ -49,7 +49,8 @@ pub(crate) async fn engine(settings: &Settings, role: EngineRole) -> anyhow::Res
             shown(url)
         ),
     };
-    let parts = Parts { store, clock, random, peppers: keyfile.peppers()? };
+    let (peppers, master_keys) = (keyfile.peppers()?, keyfile.master_keys()?);
+    let parts = Parts { store, clock, random, peppers, master_keys };
     Ok(Engine::start(parts, role).await?)
 }
 

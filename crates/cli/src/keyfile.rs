@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use data_encoding::BASE64;
 use keyrack_core::Pepper;
+use keyrack_core::token::MasterKey;
 use keyrack_engine::Random;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -89,6 +90,13 @@ impl Keyfile {
     /// The peppers, the one in use first.
     pub(crate) fn peppers(&self) -> anyhow::Result<Vec<Pepper>> {
         self.pepper.iter().map(|entry| Ok(Pepper::new(entry.id, &*entry.bytes()?))).collect()
+    }
+}
+
+impl Keyfile {
+    /// The master keys, the one in use first.
+    pub(crate) fn master_keys(&self) -> anyhow::Result<Vec<MasterKey>> {
+        self.master_key.iter().map(|entry| Ok(MasterKey::new(entry.id, &*entry.bytes()?))).collect()
     }
 }
 

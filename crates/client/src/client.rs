@@ -9,10 +9,11 @@ use uuid::Uuid;
 
 use crate::transport::{Transport, TransportError};
 use crate::wire::{
-    AddMember, AddedMember, ApiKey, AuditEvent, CreateGroup, CreateKey, CreateOrganization, CreateRoute,
-    CreateWorkspace, CreatedKey, ErrorBody, Group, ImportKeys, ImportedKeys, KeyStatus, Member, Node, Organization,
-    Page, Quota, RevokeKey, RevokedKey, RotateKey, RotatedKey, Route, Secret, Settings, Tiers, UpdateGroup, UpdateKey,
-    UpdateMember, UpdateOrganization, UpdateRoute, UpdateSettings, UpdateTiers, Verified, VerifyKey, WhoAmI, Workspace,
+    AddMember, AddedMember, ApiKey, AuditEvent, CreateGroup, CreateKey, CreateOrganization, CreateRoute, CreateToken,
+    CreateWorkspace, CreatedKey, CreatedToken, ErrorBody, Group, ImportKeys, ImportedKeys, KeyStatus, Member, Node,
+    Organization, Page, Quota, RevokeKey, RevokedKey, RotateKey, RotatedKey, Route, Secret, Settings, Tiers, TokenKeys,
+    UpdateGroup, UpdateKey, UpdateMember, UpdateOrganization, UpdateRoute, UpdateSettings, UpdateTiers, Verified,
+    VerifyKey, WhoAmI, Workspace,
 };
 
 /// Why a call gave no result.
@@ -260,6 +261,21 @@ impl<T: Transport> Client<T> {
     /// Shows what an organization has used of its quota this month.
     pub async fn quota(&self, id: Uuid) -> Answer<Quota> {
         self.get(&format!("/api/organizations/{id}/quota")).await
+    }
+
+    /// Exchanges the key that calls for a token.
+    pub async fn create_token(&self, new: &CreateToken) -> Answer<CreatedToken> {
+        self.post("/api/tokens", new).await
+    }
+
+    /// Shows the keys that tokens are checked with.
+    pub async fn token_keys(&self) -> Answer<TokenKeys> {
+        self.get("/.well-known/keyrack/keys").await
+    }
+
+    /// Makes a new key that signs tokens.
+    pub async fn create_signing_key(&self) -> Answer<TokenKeys> {
+        self.post("/api/tokens/signing-keys", &serde_json::json!({})).await
     }
 
     /// Shows the tiers.

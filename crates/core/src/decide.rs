@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 
-use crate::guard::{Admitted, Audience, Guard};
+use crate::guard::{Admitted, Audience, Demand, Guard};
 use crate::scope::ScopeSet;
 use crate::status::{End, Switch};
 use crate::{GroupId, IpAllowlist, KeyId, OrganizationId, OrganizationState, Role, WorkspaceId};
@@ -65,6 +65,8 @@ pub struct KeyFacts<'k> {
     pub secret_expires_at: End,
     /// What it may do.
     pub scopes: &'k ScopeSet,
+    /// What of that a token stands for that was exchanged for it; `None` for all of it.
+    pub narrowed_to: Option<&'k ScopeSet>,
     /// Where it may be used from.
     pub ip_allowlist: &'k IpAllowlist,
 }
@@ -242,7 +244,7 @@ fn check(guard: &Guard, caller: Caller<'_>, request: &Request<'_>, now: Timestam
             accepts_keys(guard)?;
             from_allowed_address(&key, request.address)?;
             let role = Role::of_key(key.in_access_group);
-            allowed(guard, role, key.scopes, request.method)?;
+            allowed(guard, role, [Some(key.scopes), key.narrowed_to], request.method)?;
             Ok(Grant::Key(role))
         }
         Caller::Session(session) => {
@@ -250,7 +252,7 @@ fn check(guard: &Guard, caller: Caller<'_>, request: &Request<'_>, now: Timestam
                 return Err(Reason::NotFound);
             }
             let role = member(guard, &session, request.place)?;
-            allowed(guard, role, &role.scopes(), request.method)?;
+            allowed(guard, role, [Some(&role.scopes()), None], request.method)?;
             Ok(Grant::Session(role))
         }
     }
@@ -314,11 +316,13 @@ fn member(guard: &Guard, session: &SessionFacts, place: Place) -> Result<Role, R
     if guard.admitted.as_ref().is_some_and(Admitted::is_empty) { Err(Reason::WrongGroup) } else { Ok(role) }
 }
 
-fn allowed(guard: &Guard, role: Role, scopes: &ScopeSet, method: &str) -> Result<(), Reason> {
+/// Every set of scopes has to grant what is asked.
+fn allowed(guard: &Guard, role: Role, scopes: [Option<&ScopeSet>; 2], method: &str) -> Result<(), Reason> {
     if guard.roles.as_ref().is_some_and(|roles| !roles.contains(&role)) {
         return Err(Reason::InsufficientRole);
     }
-    if guard.demand.as_ref().is_some_and(|demand| !scopes.grants(&demand.scope(method))) {
+    let lacks = |demand: &Demand| scopes.into_iter().flatten().any(|scopes| !scopes.grants(&demand.scope(method)));
+    if guard.demand.as_ref().is_some_and(lacks) {
         return Err(Reason::InsufficientScope);
     }
     Ok(())

@@ -24,6 +24,7 @@ pub mod role;
 pub mod scope;
 pub mod slow;
 pub mod status;
+pub mod token;
 pub mod upstream;
 
 pub use address::IpAllowlist;

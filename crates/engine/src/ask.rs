@@ -9,6 +9,7 @@ use keyrack_core::{Decision, Guard, Reason, Role, Scope, Timestamp, decide};
 
 use crate::actor::Context;
 use crate::engine::Engine;
+use crate::tokens::could_be_token;
 use crate::verify::{Candidate, Charge, KnownKey, Verdict};
 use crate::{Error, Result};
 
@@ -72,7 +73,11 @@ impl Engine {
             keyrack_core::path::check(path.as_bytes()).map_err(|e| Error::invalid("path", e))?;
         }
         let any = ctx.actor.is_instance_admin();
-        let known = self.identify(question.text, now).await?.and_then(Candidate::known);
+        let candidate = match question.text {
+            text if could_be_token(text) => self.identify_token(text, now),
+            text => self.identify(text, now).await?,
+        };
+        let known = candidate.and_then(Candidate::known);
         let Some(key) = known.filter(|key| any || key.tenant.organization.id == ctx.organization) else {
             return Ok(Verdict::about_nobody(Decision::Deny(Reason::NotFound)));
         };

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use keyrack_core::token::MasterKey;
 use keyrack_core::{Authority, EventId, KeyId, NodeId, OrganizationId, OrganizationState, Pepper};
 use keyrack_store::{ActorKind, FeedHead, INSTANCE, NewEvent, Reader, Store, StoreError, SubjectKind, Writer};
 use tokio::sync::Mutex as AsyncMutex;
@@ -23,6 +24,7 @@ use crate::quota::Quotas;
 use crate::routes::RouteTable;
 use crate::settle::Receipt;
 use crate::tiers::{self, Tiers};
+use crate::tokens::Tokens;
 use crate::{Error, Result, feed};
 
 /// Keyrack without HTTP.
@@ -39,6 +41,7 @@ pub struct Engine {
     pub(crate) meter: Arc<Meter>,
     pub(crate) tiers: ArcSwap<Tiers>,
     pub(crate) quotas: Quotas,
+    pub(crate) tokens: Tokens,
     /// For keys and for passwords apart, so that who guesses passwords keeps no key waiting.
     pub(crate) slow: SlowPool,
     pub(crate) passwords: SlowPool,
@@ -76,13 +79,15 @@ pub struct Parts {
     pub random: Arc<dyn Random>,
     /// The peppers, the one in use first.
     pub peppers: Vec<Pepper>,
+    /// The master keys, the one in use first.
+    pub master_keys: Vec<MasterKey>,
 }
 
 impl Engine {
     /// Starts on a database: gives a new one its epoch, checks that the pepper is the one it was made with, and loads what
     /// decisions need.
     pub async fn start(parts: Parts, role: Role) -> Result<Arc<Self>> {
-        let Parts { store, clock, random, peppers } = parts;
+        let Parts { store, clock, random, peppers, master_keys } = parts;
         let latest = store.read().await?.latest_time().await?;
         let calendar = Calendar::new(Arc::clone(&clock), latest);
         let head = feed::begin(&store, &calendar, random.as_ref(), &peppers).await?;
@@ -99,6 +104,7 @@ impl Engine {
             meter: Arc::default(),
             tiers: ArcSwap::default(),
             quotas: Quotas::default(),
+            tokens: Tokens::new(master_keys),
             slow: SlowPool::default(),
             passwords: SlowPool::default(),
             feed: AsyncMutex::new(head),
@@ -193,6 +199,7 @@ impl Engine {
             self.calendar.raise(latest);
         }
         tiers::load_tiers(self, &mut reader).await?;
+        self.tokens.load(&mut reader).await?;
         feed::load_tenants(self, &mut reader).await?;
         feed::load_routes(self, &mut reader).await?;
         if self.role != (Role::Guest { keys: false }) {

@@ -16,6 +16,7 @@ use crate::engine::{Engine, instance_event};
 use crate::organizations::QUOTA_SET;
 use crate::routes::DEFAULT_ORGANIZATION;
 use crate::tiers::{TIERS_CHANGED, load_tiers};
+use crate::tokens::SIGNING_KEY_MADE;
 use crate::{Error, Result, settings};
 
 /// How many keys are read anew at once.
@@ -116,13 +117,14 @@ pub(crate) fn step(events: &[Event]) -> (&[Event], &[Event]) {
 pub(crate) async fn apply(engine: &Engine, reader: &mut Reader, events: &[Event]) -> Result<()> {
     let mut tenants = BTreeSet::new();
     let mut keys = BTreeSet::new();
-    let (mut routes, mut tiers) = (false, false);
+    let (mut routes, mut tiers, mut signing_keys) = (false, false, false);
     for event in events {
         engine.calendar.raise(event.at);
         if event.kind == CLOCK_ACCEPTED {
             engine.calendar.accept(event.at);
         }
         tiers |= event.kind == TIERS_CHANGED;
+        signing_keys |= event.kind == SIGNING_KEY_MADE;
         void_quota(engine, event);
         keys.extend(key_ids(event));
         match event.subject_kind {
@@ -154,6 +156,9 @@ pub(crate) async fn apply(engine: &Engine, reader: &mut Reader, events: &[Event]
     }
     if routes {
         load_routes(engine, reader).await?;
+    }
+    if signing_keys {
+        engine.tokens.load(reader).await?;
     }
     if tiers {
         load_tiers(engine, reader).await?;

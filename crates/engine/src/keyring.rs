@@ -115,7 +115,8 @@ impl Record {
         self.switch != Switch::Active || self.expires_at.has_come(now) || self.secret_expires_at.has_come(now)
     }
 
-    fn locator(&self) -> u64 {
+    /// Where it stands.
+    pub(crate) fn locator(&self) -> u64 {
         KeyDigest::from_bytes(self.digest).locator()
     }
 
@@ -303,6 +304,16 @@ impl Keyring {
             }
             at += 1;
         }
+    }
+
+    /// Finds a secret of a key by where it stands: for who does not present the secret itself.
+    pub(crate) fn find_secret(&self, locator: u64, key: KeyId, version: u32) -> Option<Found> {
+        let shard = self.shard(locator).load();
+        let first = shard.of_somebody().partition_point(|record| record.locator() < locator);
+        let same_place = shard.of_somebody()[first..].iter().take_while(|record| record.locator() == locator);
+        let at = first + same_place.take_while(|r| (r.key, r.version) != (key, version)).count();
+        let is_it = shard.of_somebody().get(at).is_some_and(|r| (r.key, r.version) == (key, version));
+        is_it.then_some(Found { shard, at })
     }
 
     /// Notes that a slow secret has been presented, so that its digest answers from now on.

@@ -5,9 +5,12 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use arc_swap::Guard as Guarded;
+use compact_str::CompactString;
 use jiff::Timestamp;
 use keyrack_core::carrier::Carried;
 use keyrack_core::decide::{Caller, KeyFacts, Place, Request, SessionFacts};
+use keyrack_core::status::End;
+use keyrack_core::token::Claims;
 use keyrack_core::{Decision, Grant, Guard, KeyDigest, Reason, TextHash, decide, slow};
 use keyrack_core::{OrganizationId, SessionId, UserId};
 
@@ -90,6 +93,11 @@ pub(crate) struct Candidate {
 }
 
 impl Candidate {
+    /// One that is known for sure.
+    pub(crate) fn of(key: KnownKey) -> Self {
+        Self { key, matches: true }
+    }
+
     fn facts(&self) -> KeyFacts<'_> {
         KeyFacts { secret_matches: self.matches, ..self.key.facts() }
     }
@@ -106,6 +114,8 @@ pub struct KnownKey {
     pub record: Found,
     /// Its organization.
     pub tenant: Guarded<Arc<Tenant>>,
+    /// What was presented of it, if not the key itself.
+    pub(crate) token: Option<Arc<Claims>>,
 }
 
 impl KnownKey {
@@ -122,9 +132,30 @@ impl KnownKey {
             workspace: profile.workspace,
             switch: self.record.switch,
             expires_at: self.record.expires_at,
-            secret_expires_at: self.record.secret_expires_at,
+            secret_expires_at: self.secret_expires_at(),
             scopes: &profile.scopes,
+            narrowed_to: self.token.as_ref().and_then(|token| token.scopes.as_ref()),
             ip_allowlist: self.record.ip_allowlist(),
+        }
+    }
+
+    /// From when on what was presented is not taken, be the key still good.
+    fn secret_expires_at(&self) -> End {
+        let of_token = self.token.as_ref().map(|token| token.expires_at);
+        let ends = [self.record.secret_expires_at.moment(), of_token];
+        if of_token.is_none() { self.record.secret_expires_at } else { ends.into_iter().flatten().min().into() }
+    }
+
+    /// Whether a token was presented, and not the key itself.
+    pub fn is_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// What it may do, as far as what was presented may.
+    pub fn scope_names(&self) -> Vec<CompactString> {
+        match self.token.as_ref().and_then(|token| token.scopes.as_ref()) {
+            Some(scopes) => scopes.to_strings().into_iter().map(CompactString::from).collect(),
+            None => self.record.profile.scope_names.to_vec(),
         }
     }
 
@@ -226,7 +257,8 @@ impl Engine {
             Carried::Foreign if guard.public => {
                 return Ok(Verdict::about_nobody(decide(guard, Caller::Anonymous, &request, now)));
             }
-            Carried::Foreign | Carried::Malformed | Carried::Token(_) => None,
+            Carried::Foreign | Carried::Malformed => None,
+            Carried::Token(text) => self.identify_token(text, now),
             Carried::Key(text) => self.identify(text, now).await?,
         };
         let Some(candidate) = candidate else {
@@ -267,7 +299,7 @@ impl Engine {
         }
         Ok(candidate.map(|LookUp { found: record, matches, .. }| {
             let tenant = record.profile.tenant.load();
-            Candidate { key: KnownKey { record, tenant }, matches }
+            Candidate { key: KnownKey { record, tenant, token: None }, matches }
         }))
     }
 
@@ -300,7 +332,7 @@ impl Engine {
 
     /// When a verdict's key stops working, the end of an overlap included.
     pub fn ends_at(key: &KnownKey) -> Option<Timestamp> {
-        match (key.record.expires_at.moment(), key.record.secret_expires_at.moment()) {
+        match (key.record.expires_at.moment(), key.secret_expires_at().moment()) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }

@@ -97,6 +97,10 @@ pub(crate) async fn enter(State(entry): State<Entry>, request: Request, next: Ne
 /// Who calls, if the endpoint is for them.
 async fn admitted(app: &App, guard: &Guard, needs: Needs, request: &Parts) -> Result<Caller, ApiError> {
     let caller = caller(app, guard, needs, request).await?;
+    if !needs.takes_tokens() && caller.key.as_ref().is_some_and(|key| key.is_token()) {
+        let message = "a token changes nothing; use the key itself";
+        return Err(ApiError::new(http::StatusCode::FORBIDDEN, "token_not_accepted", message));
+    }
     if needs == Needs::Instance {
         Engine::only_instance_admin(&caller.context)?;
     }
@@ -120,7 +124,7 @@ async fn caller(app: &App, guard: &Guard, needs: Needs, request: &Parts) -> Resu
     }
     app.engine.require_serving()?;
     let headers = &request.headers;
-    let session = session(app, headers, &request.method).await?;
+    let session = if guard.sessions { session(app, headers, &request.method).await? } else { None };
     if let Some(person) = &session
         && person.role.is_none()
         && needs.takes_strangers()

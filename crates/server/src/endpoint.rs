@@ -120,6 +120,7 @@ fn document(operation: &mut utoipa::openapi::path::Operation, needs: Needs) {
     operation.security = Some(match needs {
         Needs::Nothing => vec![SecurityRequirement::default()],
         Needs::Session => vec![requirement("session")],
+        Needs::Key => ["api_key", "bearer"].map(requirement).to_vec(),
         _ => ["api_key", "bearer", "session"].map(requirement).to_vec(),
     });
 }

@@ -13,6 +13,8 @@ pub enum Needs {
     Nothing,
     /// Any live key or session, in whichever organization.
     Anyone,
+    /// Any live key, in whichever organization; sessions and tokens are not looked at.
+    Key,
     /// A session; keys are refused.
     Session,
     /// A session, or a key of an access group, with this scope over one of Keyrack's own resources; and what it is about.
@@ -40,7 +42,7 @@ impl Needs {
         match self {
             Self::Manage(resource, action, _) | Self::Scope(resource, action) => Some(Scope::keyrack(resource, action)),
             Self::Instance => Some(keyrack_engine::instance_scope()),
-            Self::Nothing | Self::Anyone | Self::Session | Self::Access => None,
+            Self::Nothing | Self::Anyone | Self::Key | Self::Session | Self::Access => None,
         }
     }
 
@@ -48,18 +50,18 @@ impl Needs {
     pub fn guard(self) -> Option<Guard> {
         let audience = match self {
             Self::Nothing => return None,
-            Self::Anyone | Self::Session | Self::Scope(..) => Audience::Any,
+            Self::Anyone | Self::Key | Self::Session | Self::Scope(..) => Audience::Any,
             Self::Manage(..) | Self::Access | Self::Instance => Audience::Access,
         };
         // An instance admin who is signed in has no such scope: whether they are one stands in their account.
         let demand = self.scope().filter(|_| self != Self::Instance).map(Demand::Scope);
-        Some(Guard { sessions: true, keys: self != Self::Session, demand, ..Guard::new(audience) })
+        Some(Guard { sessions: self != Self::Key, keys: self != Self::Session, demand, ..Guard::new(audience) })
     }
 
     /// What a request takes.
     pub(crate) fn lane(self) -> Lane {
         match self {
-            Self::Anyone | Self::Scope(..) => Lane::Memory,
+            Self::Anyone | Self::Key | Self::Scope(..) => Lane::Memory,
             Self::Nothing | Self::Session | Self::Manage(..) | Self::Access | Self::Instance => Lane::Database,
         }
     }
@@ -67,6 +69,15 @@ impl Needs {
     /// Whether a person is let in who is no member of the organization.
     pub(crate) fn takes_strangers(self) -> bool {
         matches!(self, Self::Anyone | Self::Access | Self::Instance | Self::Session)
+    }
+
+    /// Whether a token may be presented instead of its key: where nothing is changed.
+    pub(crate) fn takes_tokens(self) -> bool {
+        match self {
+            Self::Anyone | Self::Access | Self::Scope(..) => true,
+            Self::Manage(_, action, _) => action == Action::Read,
+            Self::Nothing | Self::Key | Self::Session | Self::Instance => false,
+        }
     }
 
     /// Whether a key is refused that is bound to a workspace.
@@ -78,17 +89,17 @@ impl Needs {
     pub(crate) fn describe(self) -> Value {
         let keys = match self {
             Self::Nothing | Self::Session => "none",
-            Self::Anyone | Self::Scope(..) => "any",
+            Self::Anyone | Self::Key | Self::Scope(..) => "any",
             Self::Manage(..) | Self::Access | Self::Instance => "access",
         };
         let sessions = match self {
-            Self::Nothing => "none",
+            Self::Nothing | Self::Key => "none",
             Self::Anyone | Self::Session | Self::Access => "any",
             Self::Manage(..) | Self::Scope(..) => "members",
             Self::Instance => "instance_admins",
         };
         let workspace_keys = match self {
-            Self::Anyone | Self::Scope(..) => "all",
+            Self::Anyone | Self::Key | Self::Scope(..) => "all",
             Self::Manage(_, _, Reach::Workspace) => "own_rows",
             _ => "none",
         };
@@ -98,6 +109,7 @@ impl Needs {
             "keys": keys,
             "scope": scope,
             "sessions": sessions,
+            "tokens": self.takes_tokens(),
             "workspace_keys": workspace_keys,
         })
     }
@@ -107,6 +119,7 @@ impl Needs {
         match self {
             Self::Nothing => "no credential".to_owned(),
             Self::Anyone => "any live key or session".to_owned(),
+            Self::Key => "any live key itself, not a token of it".to_owned(),
             Self::Session => "a session".to_owned(),
             Self::Access => "a session, or a key of an access group that is bound to no workspace".to_owned(),
             Self::Instance => format!("an instance admin: a session, or a key of an access group with {scope}"),

@@ -40,6 +40,7 @@ struct Problem {
     tags(
         (name = "keys", description = "Keys: made, rotated, revoked"),
         (name = "verification", description = "Decisions about keys"),
+        (name = "tokens", description = "Short-lived tokens that stand for a key"),
         (name = "groups", description = "Groups of keys"),
         (name = "workspaces", description = "Places in an organization"),
         (name = "routes", description = "Guarded doors to other services"),

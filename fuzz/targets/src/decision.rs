@@ -153,6 +153,7 @@ impl Key {
             expires_at: self.expires_at.into(),
             secret_expires_at: self.secret_expires_at.into(),
             scopes: &self.scopes,
+            narrowed_to: None,
             ip_allowlist: &self.addresses,
         }
     }

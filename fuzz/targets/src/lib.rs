@@ -21,8 +21,10 @@ mod network;
 mod path;
 mod pattern;
 mod query;
+mod rate_limits;
 mod scope;
 mod slow_hash;
+mod token;
 mod upstream;
 
 pub use authorization::authorization;
@@ -41,15 +43,17 @@ pub use network::network;
 pub use path::path;
 pub use pattern::pattern;
 pub use query::query;
+pub use rate_limits::rate_limits;
 pub use scope::scope;
 pub use slow_hash::slow_hash;
+pub use token::token;
 pub use upstream::upstream;
 
 /// A target: any bytes will do.
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is also that of its corpus and of its front end.
-pub const ALL: [(&str, Target); 19] = [
+pub const ALL: [(&str, Target); 21] = [
     ("authorization", authorization),
     ("body", body),
     ("cookie", cookie),
@@ -66,7 +70,9 @@ pub const ALL: [(&str, Target); 19] = [
     ("path", path),
     ("pattern", pattern),
     ("query", query),
+    ("rate_limits", rate_limits),
     ("scope", scope),
     ("slow_hash", slow_hash),
+    ("token", token),
     ("upstream", upstream),
 ];

@@ -9,6 +9,7 @@ pub(crate) mod nodes;
 pub(crate) mod openapi;
 pub(crate) mod organizations;
 pub(crate) mod routes;
+pub(crate) mod tokens;
 pub(crate) mod users;
 pub(crate) mod verify;
 
@@ -37,6 +38,9 @@ pub(crate) enum Manage {
     /// Make, list and change organizations
     #[command(subcommand)]
     Organizations(organizations::Organizations),
+    /// Exchange a key for a token, and look at tokens
+    #[command(subcommand)]
+    Tokens(tokens::Tokens),
     /// List tiers, and set what organizations may use for them
     #[command(subcommand)]
     Tiers(limits::Tiers),
@@ -60,6 +64,7 @@ pub(crate) async fn manage(command: Manage, json: bool, settings: &Settings) -> 
         Manage::Groups(groups) => groups::run(groups, json, settings).await?,
         Manage::Workspaces(workspaces) => organizations::workspaces(workspaces, json, settings).await?,
         Manage::Organizations(organizations) => organizations::run(organizations, json, settings).await?,
+        Manage::Tokens(tokens) => return tokens::run(tokens, json, settings).await,
         Manage::Tiers(tiers) => limits::tiers(tiers, json, settings).await?,
         Manage::Users(users) => users::run(users, json, settings).await?,
         Manage::Routes(routes) => routes::run(routes, json, settings).await?,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use keyrack_core::Pepper;
+use keyrack_core::token::MasterKey;
 use keyrack_engine::{Engine, EngineRole, OsRandom, Parts, Store};
 use keyrack_server::{App, ServerSettings};
 
@@ -46,7 +47,8 @@ async fn document() -> anyhow::Result<String> {
     let url = format!("sqlite:{}", folder.path().join("openapi.db").display());
     let store = Store::open(&url, clock.now()).await?;
     let peppers = vec![Pepper::new(1, &[0; 32])];
-    let parts = Parts { store, clock, random: Arc::new(OsRandom::default()), peppers };
+    let master_keys = vec![MasterKey::new(1, &[0; 32])];
+    let parts = Parts { store, clock, random: Arc::new(OsRandom::default()), peppers, master_keys };
     let engine = Engine::start(parts, EngineRole::Guest { keys: false }).await?;
     Ok(keyrack_server::openapi_document(App::new(engine, ServerSettings::default()))?)
 }

@@ -12,4 +12,5 @@ mod schemastack;
 mod smallstack;
 mod smally;
 mod smally_quota;
+mod smally_tokens;
 mod support;

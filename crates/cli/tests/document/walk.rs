@@ -115,6 +115,24 @@ async fn keys(r: &Recorder) -> Value {
     created
 }
 
+async fn tokens(r: &Recorder, secret: &str) {
+    let create = || r.request("POST", "/api/tokens", &[]).header("x-api-key", secret);
+    let made = r.check("POST", "/api/tokens", create().json(&json!({"scopes": [], "expires_in": 60})), 201).await;
+    let token = made["token"].as_str().unwrap();
+    r.check("POST", "/api/tokens", create().json(&json!({"expires_in": 3601})), 400).await;
+    r.check("POST", "/api/tokens", create().json(&json!({"scopes": ["keyrack.instance:admin"]})), 403).await;
+    let again = r.request("POST", "/api/tokens", &[]).bearer(token).json(&json!({}));
+    r.check("POST", "/api/tokens", again, 403).await;
+    r.call("POST", "/api/tokens/signing-keys", &[], None, 201).await;
+    r.call("GET", "/.well-known/keyrack/keys", &[], None, 200).await;
+    r.call("POST", "/api/verify", &[], Some(json!({"key": token})), 200).await;
+    let found = r.call("POST", "/api/keys", &[], Some(json!({"name": "Found"})), 201).await;
+    for text in [found["secret"].as_str().unwrap(), "sk_live_nothing", token] {
+        let form = r.request("POST", "/api/revoke", &[]).header("content-type", "application/x-www-form-urlencoded");
+        r.check("POST", "/api/revoke", form.body(format!("token={text}&token_type_hint=x")), 200).await;
+    }
+}
+
 async fn verification(r: &Recorder, created: &Value) {
     let fresh = r.call("POST", "/api/keys", &[], Some(json!({"name": "Asked about", "metadata": {"a": 1}})), 201).await;
     let secret = fresh["secret"].as_str().unwrap();
@@ -128,6 +146,7 @@ async fn verification(r: &Recorder, created: &Value) {
         r.call("POST", "/api/verify", &[], Some(question), 200).await;
     }
     r.call("POST", "/api/verify", &[], Some(json!({"key": secret, "scope": "nonsense"})), 400).await;
+    tokens(r, secret).await;
     r.call("POST", "/api/verify/batch", &[], Some(json!({"keys": [{"key": secret}, {"key": "x"}]})), 200).await;
     for (token, active) in [(secret, true), ("sk_live_nothing", false)] {
         let form = r.request("POST", "/api/introspect", &[]).header("x-api-key", r.key());

@@ -10,6 +10,7 @@ mod organizations;
 mod routes;
 mod session;
 pub mod text;
+mod tokens;
 mod verify;
 
 pub use audit::*;
@@ -21,6 +22,7 @@ pub use nodes::*;
 pub use organizations::*;
 pub use routes::*;
 pub use session::*;
+pub use tokens::*;
 pub use verify::*;
 
 use serde::{Deserialize, Serialize};

@@ -235,6 +235,7 @@ fn facts<'k>(row: &Row, scopes: &'k ScopeSet, ip_allowlist: &'k IpAllowlist) -> 
         expires_at: until(row.expired).into(),
         secret_expires_at: until(row.secret_over).into(),
         scopes,
+        narrowed_to: None,
         ip_allowlist,
     }
 }

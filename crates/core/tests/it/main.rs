@@ -26,6 +26,7 @@ mod scope;
 mod slow;
 mod status;
 mod time;
+mod token;
 mod upstream;
 
 /// So many cases of a property, or as many as `PROPTEST_CASES` asks for.

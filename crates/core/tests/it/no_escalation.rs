@@ -95,6 +95,7 @@ impl Callers {
             expires_at: End::NEVER,
             secret_expires_at: End::NEVER,
             scopes: &self.scopes,
+            narrowed_to: None,
             ip_allowlist: &IpAllowlist::default(),
         };
         let session = SessionFacts { organization, organization_state: self.organization_state, role: self.role };

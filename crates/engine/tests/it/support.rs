@@ -8,6 +8,7 @@ use std::task::{Poll, Waker};
 use keyrack_core::carrier::Carried;
 use keyrack_core::decide::Place;
 use keyrack_core::guard::{Audience, Demand};
+use keyrack_core::token::MasterKey;
 use keyrack_core::{
     Decision, Guard, KeyId, OrganizationId, Pepper, Reason, Tier, Timestamp, UserId, from_micros, micros,
 };
@@ -64,7 +65,8 @@ pub(crate) async fn start(
 ) -> keyrack_engine::Result<Arc<Engine>> {
     let store = Store::open(url, clock.now()).await?;
     let random = Arc::new(OsRandom::default());
-    Engine::start(Parts { store, clock: clock.clone(), random, peppers }, role).await
+    let master_keys = vec![MasterKey::new(1, &[9; 32])];
+    Engine::start(Parts { store, clock: clock.clone(), random, peppers, master_keys }, role).await
 }
 
 /// A server's engine on a database with one organization, its owner and its first key.

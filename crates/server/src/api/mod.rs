@@ -11,6 +11,7 @@ mod routes;
 mod session;
 mod settings;
 mod tiers;
+mod tokens;
 mod verify;
 mod workspaces;
 
@@ -40,6 +41,10 @@ pub(crate) fn endpoints(app: App) -> Endpoints {
         .add(Needs::Scope("verification", Read), routes!(verify::verify))
         .add(Needs::Scope("verification", Read), routes!(verify::verify_batch))
         .add(Needs::Scope("verification", Read), routes!(verify::introspect))
+        .add(Needs::Key, routes!(tokens::create))
+        .add(Needs::Instance, routes!(tokens::rotate))
+        .add_vital(Needs::Nothing, routes!(tokens::keys))
+        .add_vital(Needs::Nothing, routes!(tokens::give_up))
         .add(Needs::Manage("keys", Read, Workspace), routes!(keys::list))
         .add(Needs::Manage("keys", Write, Workspace), routes!(keys::create))
         .add(Needs::Manage("keys", Write, Workspace), routes!(keys::import))

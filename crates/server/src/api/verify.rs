@@ -79,7 +79,7 @@ pub(super) async fn introspect(
     let id = key.record.key.to_string();
     Ok(Json(Introspected {
         active: true,
-        scope: Some(key.record.profile.scopes.to_strings().join(" ")),
+        scope: Some(key.scope_names().join(" ")),
         client_id: Some(id.clone()),
         sub: Some(id),
         aud: Some(key.tenant.organization.slug.clone()),
@@ -143,7 +143,7 @@ fn describe(verified: &mut Verified, key: &KnownKey) {
     let workspace = facts.workspace.and_then(|id| key.workspace_slug().map(|slug| (id, slug)));
     verified.workspace = workspace.map(|(id, slug)| Named { id: id.0, name: slug.into() });
     verified.group = Some(Named { id: facts.group.0, name: key.group_name().into() });
-    verified.scopes = Some(key.record.profile.scope_names.to_vec());
+    verified.scopes = Some(key.scope_names());
 }
 
 fn explain(reason: Reason) -> &'static str {

@@ -104,7 +104,7 @@ impl Identity {
             Some(facts.key.to_string()),
             Some(key.record.name.to_string()),
             key.workspace_slug().map(str::to_owned),
-            Some(facts.scopes.to_strings().join(" ")),
+            Some(key.scope_names().join(" ")),
             Some(Role::of_key(facts.in_access_group).as_str().to_owned()),
         ])
     }

@@ -28,7 +28,7 @@ pub(crate) fn operations() -> Vec<Operation> {
             if !schema.is_null() {
                 let id = operation["operationId"].as_str().unwrap().to_owned();
                 found.push(Operation {
-                    is_optional: ["rotateKey", "revokeKey"].contains(&&*id),
+                    is_optional: ["rotateKey", "revokeKey", "createToken"].contains(&&*id),
                     id,
                     method: method.to_uppercase(),
                     path: path.clone(),

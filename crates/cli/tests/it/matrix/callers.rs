@@ -25,7 +25,7 @@ pub(super) enum Who {
     /// Somebody who is signed in.
     Person { scopes: Vec<String>, is_instance_admin: bool, is_stranger: bool, is_on_another_site: bool },
     /// A key.
-    Key { scopes: Vec<String>, is_in_access_group: bool, is_bound: bool },
+    Key { scopes: Vec<String>, is_in_access_group: bool, is_bound: bool, is_token: bool },
 }
 
 /// How a caller says who they are.
@@ -60,9 +60,10 @@ pub(super) fn expected(operation: &Operation, who: &Who) -> Expected {
     match who {
         _ if needs.nothing() => Expected::Success,
         Who::Nobody => Expected::Unauthorized,
+        Who::Person { .. } if needs.sessions == Sessions::None => Expected::Unauthorized,
         Who::Person { is_on_another_site: true, .. } if operation.method != "GET" => Expected::Forbidden("cross_site"),
         Who::Person { scopes, is_instance_admin, is_stranger, .. } => match needs.sessions {
-            Sessions::None => panic!("{operation} takes keys, but no sessions"),
+            Sessions::None => Expected::Unauthorized,
             Sessions::Members if !grants(scopes) => too_little,
             Sessions::InstanceAdmins if !is_instance_admin => too_little,
             _ if *is_stranger && operation.names_something() => Expected::NotFound,
@@ -71,6 +72,7 @@ pub(super) fn expected(operation: &Operation, who: &Who) -> Expected {
         Who::Key { .. } if needs.keys == Keys::None => Expected::Forbidden("key_not_accepted"),
         Who::Key { is_in_access_group: false, .. } if needs.keys == Keys::Access => Expected::Unauthorized,
         Who::Key { scopes, .. } if !grants(scopes) => too_little,
+        Who::Key { is_token: true, .. } if !needs.tokens => Expected::Forbidden("token_not_accepted"),
         Who::Key { is_bound: true, .. } if needs.workspace_keys == WorkspaceKeys::None => too_little,
         Who::Key { .. } => Expected::Success,
     }
@@ -111,8 +113,21 @@ impl Caller {
         let scopes: Vec<String> = scopes.iter().map(|scope| scope.as_ref().to_owned()).collect();
         let wish = json!({"name": fresh("caller"), "group": group, "scopes": scopes, "workspace": site.workspace});
         let made = site.tenant.manager.post("/api/keys").json(&wish).send().await.expect_status(201).json();
-        let who = Who::Key { scopes, is_in_access_group: group == "management", is_bound: site.workspace.is_some() };
+        let who = Who::Key {
+            scopes,
+            is_in_access_group: group == "management",
+            is_bound: site.workspace.is_some(),
+            is_token: false,
+        };
         Self { name, who, credential: Credential::Bearer(text(&made["secret"])) }
+    }
+
+    /// The same with a token of theirs.
+    async fn with_token(self, name: &'static str, http: &Http) -> Self {
+        let made = http.post("/api/tokens").bearer(self.text()).json(&json!({})).send().await.expect_status(201).json();
+        let Who::Key { scopes, is_in_access_group, is_bound, .. } = self.who else { panic!("{} is no key", self.name) };
+        let who = Who::Key { scopes, is_in_access_group, is_bound, is_token: true };
+        Self { name, who, credential: Credential::Bearer(text(&made["token"])) }
     }
 
     /// The text of the key, if it is one.
@@ -215,6 +230,14 @@ pub(super) async fn callers(site: Site<'_>, bound: Site<'_>) -> Vec<Caller> {
         owner(Site { tenant: &world.beta, ..site }, "another organization's owner", true).await,
         Caller { credential: Credential::ApiKey(instance.text().to_owned()), ..instance },
         Caller::key(("an ordinary key", site), "default", &MANAGE).await,
+        Caller::key(("whoever asks for a token", site), "default", &MANAGE)
+            .await
+            .with_token("a token of an ordinary key", &http)
+            .await,
+        Caller::key(("whoever asks for a token", site), "management", &everything)
+            .await
+            .with_token("a token of an instance admin's key", &http)
+            .await,
         Caller::key(("an ordinary key without scopes", site), "default", &[""; 0]).await,
         Caller::key(("a key bound to a workspace", bound), "management", &MANAGE).await,
         Caller::key(("a key that were an instance admin's, but for its workspace", bound), "management", &everything)

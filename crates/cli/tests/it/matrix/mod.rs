@@ -42,6 +42,8 @@ struct Needs {
     scope: Option<String>,
     sessions: Sessions,
     workspace_keys: WorkspaceKeys,
+    /// Whether a token may be presented instead of its key.
+    tokens: bool,
 }
 
 /// Which keys are let in.
@@ -258,6 +260,7 @@ fn what_the_document_says_of_security_is_what_an_operation_needs() {
         let expected: &[&str] = match needs.keys {
             _ if needs.nothing() => &[],
             Keys::None => &["session"],
+            _ if needs.sessions == Sessions::None => &["api_key", "bearer"],
             Keys::Access | Keys::Any => &["api_key", "bearer", "session"],
         };
         assert_eq!(ways.clone().map(|(way, _)| way.as_str()).collect::<Vec<_>>(), expected, "{operation}");
@@ -268,8 +271,8 @@ fn what_the_document_says_of_security_is_what_an_operation_needs() {
 }
 
 /// What anybody may call; and what any key may, of whatever group.
-const OPEN: [&str; 4] = ["live", "ready", "signIn", "acceptInvitation"];
-const FOR_ANY_KEY: [&str; 4] = ["whoAmI", "verifyKey", "verifyKeys", "introspect"];
+const OPEN: [&str; 6] = ["live", "ready", "signIn", "acceptInvitation", "getTokenKeys", "giveUpKey"];
+const FOR_ANY_KEY: [&str; 5] = ["whoAmI", "verifyKey", "verifyKeys", "introspect", "createToken"];
 
 /// The matrices believe what the table of endpoints says. So what it leaves open is said here a second time.
 #[test]
@@ -286,12 +289,13 @@ fn no_other_operation_is_open() {
 }
 
 /// Texts of requests that stand for nothing of an organization and need no name of their own.
-const PLAIN: [(&str, &str); 8] = [
+const PLAIN: [(&str, &str); 9] = [
     ("signIn", "/email"),
     ("signIn", "/password"),
     ("verifyKey", "/method"),
     ("verifyKeys", "/keys/0/method"),
     ("introspect", "/token_type_hint"),
+    ("giveUpKey", "/token_type_hint"),
     ("listKeys", "?name="),
     ("listKeys", "?unused_for="),
     ("listAudit", "?kind="),

@@ -108,13 +108,14 @@ impl Site<'_> {
         let about = |id: String| Sample { path: vec![("id".to_owned(), id)], body: json!({}), ..Sample::default() };
         let saying = |body: Value| Sample { body, ..Sample::default() };
         match operation {
-            "live" | "ready" | "whoAmI" | "signOut" | "listKeys" | "listGroups" | "listWorkspaces" | "listNodes"
-            | "listOrganizations" | "getTiers" | "listMembers" | "listRoutes" | "getSettings" | "listAudit" => {
-                Sample::default()
-            }
+            "live" | "ready" | "getTokenKeys" | "createSigningKey" | "whoAmI" | "signOut" | "listKeys"
+            | "listGroups" | "listWorkspaces" | "listNodes" | "listOrganizations" | "getTiers" | "listMembers"
+            | "listRoutes" | "getSettings" | "listAudit" => Sample::default(),
             "signIn" => saying(json!({"email": keyrack.owner_email, "password": keyrack.owner_password})),
             "verifyKey" => saying(json!({"key": tenant.secret})),
             "verifyKeys" => saying(json!({"keys": [{"key": tenant.secret}]})),
+            "createToken" => saying(json!({"expires_in": 60})),
+            "giveUpKey" => saying(json!({"token": self.key().await.1})),
             "introspect" => saying(json!({"token": tenant.secret})),
             "createKey" => saying(json!({"name": fresh("key"), "workspace": self.workspace})),
             "importKeys" => {
