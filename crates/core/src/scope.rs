@@ -186,6 +186,14 @@ impl ScopeSet {
         other.0.iter().find(|asked| !self.grants(asked)).map_or(Ok(()), |missing| Err(missing.clone()))
     }
 
+    /// What both sets grant.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        let ours = self.0.iter().filter(|scope| other.grants(scope));
+        let theirs = other.0.iter().filter(|scope| self.grants(scope));
+        Self::of(ours.chain(theirs).cloned())
+    }
+
     /// The scopes in order.
     pub fn iter(&self) -> std::slice::Iter<'_, Scope> {
         self.0.iter()

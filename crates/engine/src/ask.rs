@@ -10,7 +10,7 @@ use keyrack_core::{Decision, Guard, Reason, Role, Scope, Timestamp, decide};
 use crate::actor::Context;
 use crate::engine::Engine;
 use crate::tokens::could_be_token;
-use crate::verify::{Candidate, Charge, KnownKey, Verdict};
+use crate::verify::{Candidate, Charge, KnownKey, Purse, Verdict};
 use crate::{Error, Result};
 
 /// May this key do this?
@@ -57,15 +57,18 @@ impl Engine {
     /// Decides about a key of the context's organization; an instance admin may ask about any organization's. What belongs
     /// to others is unknown here.
     pub async fn ask(&self, ctx: &Context, question: Question<'_>) -> Result<Verdict> {
-        self.require_serving()?;
-        let now = self.now();
-        let charge = question.charge;
-        let verdict = self.answer(ctx, question, now).await?;
-        let verdict = self.charge(verdict, charge, now).await?;
-        self.stand_by(verdict, now)
+        let mut purse = Purse::new(question.charge);
+        loop {
+            self.require_serving()?;
+            let now = self.now();
+            let verdict = self.answer(ctx, &question, now).await?;
+            if let Some(verdict) = self.charge(verdict, &mut purse, now).await? {
+                return self.stand_by(verdict, now);
+            }
+        }
     }
 
-    async fn answer(&self, ctx: &Context, question: Question<'_>, now: Timestamp) -> Result<Verdict> {
+    async fn answer(&self, ctx: &Context, question: &Question<'_>, now: Timestamp) -> Result<Verdict> {
         let scope = question.scope.map(str::parse::<Scope>).transpose().map_err(|e| Error::invalid("scope", e))?;
         let address = question.address.map(str::parse::<IpAddr>).transpose();
         let address = address.map_err(|_| Error::invalid("ip", "must be an IP address"))?;
@@ -84,7 +87,7 @@ impl Engine {
         let guard = Guard {
             admitted: question.groups.map(|groups| admitted(&key, groups)).transpose()?,
             demand: scope.map(Demand::Scope),
-            roles: question.roles,
+            roles: question.roles.clone(),
             ..Guard::new(if any { Audience::Any } else { Audience::Own(ctx.organization) })
         };
         let place = match question.workspace {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -42,6 +42,8 @@ pub struct Engine {
     pub(crate) tiers: ArcSwap<Tiers>,
     pub(crate) quotas: Quotas,
     pub(crate) tokens: Tokens,
+    /// For tasks that go on without whoever began them.
+    pub(crate) myself: OnceLock<Weak<Self>>,
     /// For keys and for passwords apart, so that who guesses passwords keeps no key waiting.
     pub(crate) slow: SlowPool,
     pub(crate) passwords: SlowPool,
@@ -105,6 +107,7 @@ impl Engine {
             tiers: ArcSwap::default(),
             quotas: Quotas::default(),
             tokens: Tokens::new(master_keys),
+            myself: OnceLock::new(),
             slow: SlowPool::default(),
             passwords: SlowPool::default(),
             feed: AsyncMutex::new(head),
@@ -119,7 +122,9 @@ impl Engine {
             let mut feed = engine.feed.lock().await;
             engine.reload(&mut feed).await?;
         }
-        Ok(Arc::new(engine))
+        let engine = Arc::new(engine);
+        let _ = engine.myself.set(Arc::downgrade(&engine));
+        Ok(engine)
     }
 
     /// The present moment.
@@ -193,6 +198,7 @@ impl Engine {
     /// Reads everything anew.
     pub(crate) async fn reload(&self, feed: &mut FeedHead) -> Result<()> {
         self.is_loaded.store(false, Ordering::Release);
+        self.quotas.drop_all(&self.directory);
         let mut reader = self.store.read().await?;
         let head = reader.feed_head().await?.ok_or(Error::internal("the log has no head"))?;
         if let Some(latest) = reader.latest_time().await? {
@@ -204,6 +210,7 @@ impl Engine {
         feed::load_routes(self, &mut reader).await?;
         if self.role != (Role::Guest { keys: false }) {
             let mut loader = Loader::for_about(reader.about_how_many_secrets().await?);
+            loader.counting_on(&self.keyring);
             let mut imported = false;
             let mut last = None;
             let take = |row: keyrack_store::VerificationRow| {

@@ -1,7 +1,7 @@
 //! Groups of keys.
 
 use keyrack_core::format::FormatError;
-use keyrack_core::{Body, GroupId, KeyFormat, Role, ScopeSet, name};
+use keyrack_core::{Action, Body, GroupId, KeyFormat, Role, Scope, ScopeSet, name};
 use keyrack_store::{HashProfile, KeyGroup, SubjectKind};
 
 use crate::actor::{Context, authority_of};
@@ -108,6 +108,10 @@ impl Engine {
             after.default_scopes = scopes;
         }
         if let Some(limits) = patch.rate_limits {
+            // A key is held to the limits of its group, and does not lift them.
+            if authority.group == Some(id) && !authority.scopes.grants(&Scope::keyrack("groups", Action::Admin)) {
+                return Err(too_strong(keyrack_core::authority::Excess::Group));
+            }
             after.rate_limits = read_rate_limits(limits.as_deref())?;
         }
         if after == before {

@@ -420,6 +420,12 @@ impl Loader {
         Self { shards, profiles: Profiles::default() }
     }
 
+    /// Counts on from what a keyring has counted.
+    pub(crate) fn counting_on(&mut self, keyring: &Keyring) {
+        let counted = keyring.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.profiles.limits.clone_from(&counted.limits);
+    }
+
     /// Takes one secret.
     pub fn add(&mut self, row: &VerificationRow, tenant: &Arc<TenantCell>) -> Result<(), Unreadable> {
         let record = self.profiles.record(row, tenant).ok_or(Unreadable(row.key))?;

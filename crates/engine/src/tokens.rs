@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
+use keyrack_core::carrier::MAX_TOKEN_LENGTH;
 use keyrack_core::token::{Claims, Kid, MAX_LIFE, MasterKey, PublicKey, SigningKey, Unverified};
 use keyrack_core::{ScopeSet, from_micros, micros, token};
 use keyrack_store::{INSTANCE, Reader, SubjectKind};
@@ -200,6 +201,9 @@ impl Engine {
         let signing = self.tokens.signing.load();
         let signed = signing.signing(now).and_then(|signing| signing.sign(&claims));
         let text = signed.ok_or(Error::internal("a token could not be signed"))?;
+        if text.len() > MAX_TOKEN_LENGTH {
+            return Err(Error::invalid("scopes", "are too many for a token; leave them out for all that the key may"));
+        }
         Ok(MadeToken { text, expires_at, scopes })
     }
 
@@ -235,9 +239,8 @@ impl Engine {
     /// and nobody is told.
     pub async fn give_up(&self, text: &str, request_id: Option<uuid::Uuid>) -> Result<()> {
         self.require_serving()?;
-        let now = self.now();
-        let known = self.identify(text, now).await?.and_then(Candidate::known);
-        let Some(key) = known.filter(|key| !key.record.is_over(now)) else { return Ok(()) };
+        let known = self.identify(text, self.now()).await?.and_then(Candidate::known);
+        let Some(key) = known else { return Ok(()) };
         let facts = key.facts();
         let actor = crate::actor::Actor::Key {
             id: facts.key,
@@ -247,9 +250,11 @@ impl Engine {
             is_instance_admin: false,
         };
         let ctx = Context { actor, organization: facts.organization, required: None, request_id, idempotency: None };
-        match self.revoke_key(&ctx, facts.key, Some("given up by itself")).await {
-            // Somebody was quicker.
-            Err(Error::Unauthorized | Error::NotFound(_)) => Ok(()),
+        // Not by what the key may do: also one that is switched off, or of an organization that is, must not come back to life.
+        let writer = self.store.write(&[facts.organization]).await?;
+        match self.revoke(&ctx, writer, facts.key, Some("given up by itself".to_owned())).await {
+            // It is gone, and was never seen by whoever deleted it.
+            Err(Error::NotFound(_)) => self.settle_unchanged().await.map(drop),
             done => done.map(drop),
         }
     }

@@ -48,6 +48,40 @@ pub enum Charge {
     Peek(u32),
 }
 
+/// What is asked of limits and quota, and what was found out on the way.
+pub(crate) struct Purse {
+    charge: Charge,
+    /// The quota, read from the database for a look.
+    read: Option<Option<QuotaStanding>>,
+    /// The database had too few units left.
+    is_exhausted: bool,
+    waits_left: u16,
+}
+
+impl Purse {
+    pub(crate) fn new(charge: Charge) -> Self {
+        Self { charge, read: None, is_exhausted: false, waits_left: 10_000 }
+    }
+
+    fn units(&self) -> Option<u32> {
+        match self.charge {
+            Charge::Nothing => None,
+            Charge::Units(units) | Charge::Peek(units) => Some(units),
+        }
+    }
+
+    fn is_peek(&self) -> bool {
+        matches!(self.charge, Charge::Peek(_))
+    }
+
+    /// Others may be quicker to spend what was fetched, but not for ever.
+    fn wait(&mut self) -> Result<()> {
+        let left = self.waits_left.checked_sub(1);
+        self.waits_left = left.ok_or(Error::Unavailable("too many want the last units of a quota at once", None))?;
+        Ok(())
+    }
+}
+
 /// How the limits and the quota of a key stand after a decision.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Standing {
@@ -154,7 +188,10 @@ impl KnownKey {
     /// What it may do, as far as what was presented may.
     pub fn scope_names(&self) -> Vec<CompactString> {
         match self.token.as_ref().and_then(|token| token.scopes.as_ref()) {
-            Some(scopes) => scopes.to_strings().into_iter().map(CompactString::from).collect(),
+            Some(narrower) => {
+                let scopes = self.record.profile.scopes.intersection(narrower);
+                scopes.to_strings().into_iter().map(CompactString::from).collect()
+            }
             None => self.record.profile.scope_names.to_vec(),
         }
     }
@@ -182,42 +219,53 @@ impl Engine {
     /// Decides whether whoever presents this passes the guard now. Only a slow secret that has not been presented since the
     /// start waits for anything: for its hash.
     pub async fn verify(&self, guard: &Guard, presented: &Presented<'_>) -> Result<Verdict> {
-        self.require_serving()?;
-        let now = self.now();
-        let verdict = self.judge(guard, presented, now).await?;
-        let verdict = self.charge(verdict, presented.charge, now).await?;
-        self.stand_by(verdict, now)
+        let mut purse = Purse::new(presented.charge);
+        loop {
+            self.require_serving()?;
+            let now = self.now();
+            let verdict = self.judge(guard, presented, now).await?;
+            if let Some(verdict) = self.charge(verdict, &mut purse, now).await? {
+                return self.stand_by(verdict, now);
+            }
+            // It has waited for units, and things may have changed meanwhile.
+        }
     }
 
-    /// Takes what a grant costs from all limits and the quota, or from none of them and refuses. Waits for the database only
-    /// where this process holds no unit of the quota.
-    pub(crate) async fn charge(&self, mut verdict: Verdict, charge: Charge, now: Timestamp) -> Result<Verdict> {
-        let units = match charge {
-            Charge::Nothing => return Ok(verdict),
-            Charge::Units(units) | Charge::Peek(units) => units,
-        };
-        let Some(key) = verdict.admitted() else { return Ok(verdict) };
+    /// Takes what a grant costs from all limits and the quota, or from none of them and refuses. Where this process holds no
+    /// unit of the quota it waits for the database; then it comes back without a verdict, and everything has to be decided again.
+    pub(crate) async fn charge(
+        &self,
+        mut verdict: Verdict,
+        purse: &mut Purse,
+        now: Timestamp,
+    ) -> Result<Option<Verdict>> {
+        let Some(units) = purse.units() else { return Ok(Some(verdict)) };
+        let Some(key) = verdict.admitted() else { return Ok(Some(verdict)) };
         let account = self.account(&key.tenant);
         let limits = Applicable::new(key.limits(), || self.clock.uptime());
-        let is_peek = matches!(charge, Charge::Peek(_));
-        let (quota, refused) = loop {
-            if limits.as_ref().is_some_and(|limits| !limits.allow(units)) {
-                break (account.look(units, now).0, Some(Reason::RateLimited));
+        let (held, has) = account.look(units, now);
+        let (quota, refused) = if limits.as_ref().is_some_and(|limits| !limits.allow(units)) {
+            (held, Some(Reason::RateLimited))
+        } else if purse.is_peek() {
+            let known = if has { Some(held) } else { purse.read };
+            let Some(standing) = known else {
+                purse.read = Some(Box::pin(self.read_quota(&account, now)).await?.standing());
+                return Ok(None);
+            };
+            let is_enough = standing.is_none_or(|standing| standing.remaining >= units.into());
+            (standing, (!is_enough).then_some(Reason::QuotaExceeded))
+        } else if let Some(spent) = self.spend(&account, units, now) {
+            let is_allowed = limits.as_ref().is_none_or(|limits| limits.take(units));
+            if !is_allowed {
+                account.give_back(units, spent);
             }
-            let (standing, has) = account.look(units, now);
-            if is_peek {
-                let standing = if has { standing } else { Box::pin(self.read_quota(&account, now)).await?.standing() };
-                let is_enough = standing.is_none_or(|standing| standing.remaining >= units.into());
-                break (standing, (!is_enough).then_some(Reason::QuotaExceeded));
-            }
-            if has && let Ok(standing) = self.spend(&account, units, now) {
-                if limits.as_ref().is_none_or(|limits| limits.take(units)) {
-                    break (standing, None);
-                }
-                account.give_back(units, now);
-            } else if !Box::pin(self.fetch_units(&account, units, now)).await? {
-                break (account.look(units, now).0, Some(Reason::QuotaExceeded));
-            }
+            (spent.standing, (!is_allowed).then_some(Reason::RateLimited))
+        } else if purse.is_exhausted {
+            (held, Some(Reason::QuotaExceeded))
+        } else {
+            purse.is_exhausted = !Box::pin(self.fetch_units(&account, units, now)).await?;
+            purse.wait()?;
+            return Ok(None);
         };
         let windows = limits.map(|limits| limits.standing(if refused.is_some() { units } else { 0 }));
         let windows = windows.unwrap_or_default();
@@ -232,7 +280,7 @@ impl Engine {
             verdict.decision = Decision::Deny(reason);
         }
         verdict.standing = Some(Box::new(Standing { quota, windows, retry_after }));
-        Ok(verdict)
+        Ok(Some(verdict))
     }
 
     /// Gives out a verdict if it may still be given, and counts it. The lease is looked at again, by clocks read anew: this

@@ -159,7 +159,8 @@ async fn caller(app: &App, guard: &Guard, needs: Needs, request: &Parts) -> Resu
                     workspace: facts.workspace,
                     is_instance_admin: facts.in_access_group
                         && facts.workspace.is_none()
-                        && facts.scopes.grants(&keyrack_engine::instance_scope()),
+                        && facts.scopes.grants(&keyrack_engine::instance_scope())
+                        && facts.narrowed_to.is_none_or(|scopes| scopes.grants(&keyrack_engine::instance_scope())),
                 };
                 Ok(Caller { context: context(actor, facts.organization), key: Some(Arc::new(key)), person: None })
             }

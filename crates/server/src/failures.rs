@@ -1,7 +1,7 @@
 //! How often an address was answered 401 lately: guessing keys costs the guesser.
 //!
 //! In bounded memory, however many addresses there are: a table of counters in which the one that matters least makes room. Who
-//! overflows it makes the limit laxer for others and never stricter. A good key is never refused for its address's sins, since
+//! overflows it makes the limit laxer for others. A good key is never refused for its address's sins, since
 //! only what is answered 401 is counted and looked at.
 
 use std::hash::{BuildHasher as _, RandomState};

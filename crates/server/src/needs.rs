@@ -61,8 +61,10 @@ impl Needs {
     /// What a request takes.
     pub(crate) fn lane(self) -> Lane {
         match self {
-            Self::Anyone | Self::Key | Self::Scope(..) => Lane::Memory,
-            Self::Nothing | Self::Session | Self::Manage(..) | Self::Access | Self::Instance => Lane::Database,
+            Self::Key | Self::Scope(..) => Lane::Memory,
+            Self::Anyone | Self::Nothing | Self::Session | Self::Manage(..) | Self::Access | Self::Instance => {
+                Lane::Database
+            }
         }
     }
 

@@ -156,10 +156,22 @@ impl Walk {
         ] {
             self.exchange(&self.key.secret, wish).await.expect_status(status);
         }
-        // What the key loses, its tokens lose.
+        let many: Vec<_> =
+            (0..64).map(|at| format!("embeddings-of-customer-{at:02}-{}:read", "x".repeat(30))).collect();
+        let wide = self.owner.make_key(json!({"name": "wide", "scopes": many})).await;
+        self.exchange(&wide.secret, json!({})).await.expect_status(201);
+        self.exchange(&wide.secret, json!({"scopes": many})).await.expect_status(400);
+
+        // What the key loses, its tokens lose, and nobody is told otherwise.
         let path = self.key.path();
+        let both = self.token(&self.key.secret, json!({"scopes": ["embeddings:read", "embeddings:write"]})).await;
         self.owner.change(&path, json!({"scopes": ["embeddings:write"]})).await;
         self.call(&reader).await.expect_status(403);
+        let scopes = async |token: &str| {
+            let asked = self.owner.post("/api/verify").json(&json!({"key": token})).send().await.expect_status(200);
+            asked.json()["scopes"].clone()
+        };
+        assert_eq!((scopes(&reader).await, scopes(&both).await), (json!([]), json!(["embeddings:write"])));
         self.owner.change(&path, json!({"scopes": ["embeddings:read", "embeddings:write"]})).await;
         self.owner.change(&path, json!({"enabled": false})).await;
         expect_unknown(self.call(&reader).await);
@@ -171,6 +183,14 @@ impl Walk {
         let token = self.token(&self.keyrack.management_key, json!({})).await;
         let http = self.keyrack.http();
         http.get("/api/keys").bearer(&token).send().await.expect_status(200);
+        // Nor does it reach over its organization, unless it was made for that.
+        self.owner.make("/api/organizations", json!({"slug": "other", "owner_email": self.keyrack.owner_email})).await;
+        let narrow = self.token(&self.keyrack.management_key, json!({"scopes": ["keyrack.*:admin"]})).await;
+        let seen = async |token: &str| {
+            let listed = http.get("/api/organizations").bearer(token).send().await.expect_status(200).json();
+            listed["data"].as_array().unwrap().len()
+        };
+        assert_eq!((seen(&narrow).await, seen(&token).await), (1, 2));
         let path = self.key.path();
         for (method, path) in [
             ("POST", "/api/tokens"),
@@ -252,9 +272,13 @@ impl Walk {
             give_up(&found.secret).await.expect_status(200);
             assert_eq!(self.owner.show(&found.path()).await["status"], "revoked");
         }
+        // One that is switched off does not come back, either.
+        let off = self.owner.make_key(json!({"name": "off", "enabled": false})).await;
+        give_up(&off.secret).await.expect_status(200);
+        assert_eq!(self.owner.show(&off.path()).await["status"], "revoked");
         let audit = self.owner.show("/api/audit?limit=1").await;
         let event = &audit["data"][0];
-        assert_eq!((&event["kind"], &event["actor"]["name"]), (&json!("key.revoked"), &json!("found")));
+        assert_eq!((&event["kind"], &event["actor"]["name"]), (&json!("key.revoked"), &json!("off")));
     }
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use keyrack_core::status::Switch;
 use keyrack_core::{KeyId, KeyStatus, name};
-use keyrack_store::ApiKey;
+use keyrack_store::{ApiKey, Writer};
 
 use super::{KeyView, read_addresses, read_expiry, read_metadata, read_rate_limits, read_scopes, too_strong};
 use crate::actor::{Context, authority_of};
@@ -72,8 +72,19 @@ impl Engine {
         if reason.as_ref().is_some_and(|r| r.chars().count() > MAX_REASON) {
             return Err(Error::invalid("reason", format!("must have at most {MAX_REASON} characters")));
         }
+        let (writer, _) = self.begin(ctx).await?;
+        self.revoke(ctx, writer, id, reason).await
+    }
+
+    /// The same in a transaction that has begun, by whoever may.
+    pub(crate) async fn revoke(
+        &self,
+        ctx: &Context,
+        mut writer: Writer,
+        id: KeyId,
+        reason: Option<String>,
+    ) -> Result<(KeyView, Receipt)> {
         let now = self.now();
-        let (mut writer, _) = self.begin(ctx).await?;
         let key = self.visible_key(&mut writer, ctx, id).await?;
         if key.switch == Switch::Revoked {
             drop(writer);

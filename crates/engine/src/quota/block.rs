@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use keyrack_core::Month;
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::QuotaStanding;
+use super::{QuotaStanding, Spent};
 
 /// After so many looks at an idle block its units go back: five seconds at most after they were last spent.
 const IDLE_LOOKS: u8 = 4;
@@ -29,6 +29,8 @@ pub(crate) struct Quota {
     pub(super) wanted: AtomicBool,
     /// By the machine's uptime, until when the database need not be asked.
     pub(super) in_vain_until: AtomicI64,
+    /// By the machine's uptime, until when nobody waits for the database: one has waited in vain.
+    pub(super) away_until: AtomicI64,
 }
 
 /// Units of one month, granted under one epoch of the counter and one limit.
@@ -95,6 +97,11 @@ impl Block {
         u64::try_from(self.unspent.swap(CLOSED, Ordering::AcqRel)).unwrap_or(0)
     }
 
+    /// Whether nothing of it can be spent any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.unspent.load(Ordering::Acquire) < 0
+    }
+
     /// Whether nothing of it was spent for a while, or ever will be.
     pub(super) fn is_idle(&self) -> bool {
         if self.is_used.swap(false, Ordering::AcqRel) {
@@ -116,20 +123,30 @@ fn int(units: u64) -> i64 {
 impl Quota {
     /// Spends units of the block that is held, if that is of this limit and month and has so many. The flag says that more
     /// should be fetched.
-    pub(super) fn spend(&self, limit: u64, units: u32, now: Timestamp) -> Option<(QuotaStanding, bool)> {
+    pub(super) fn spend(&self, limit: u64, units: u32, now: Timestamp) -> Option<(Spent, bool)> {
         let block = self.block.load();
         let block = block.as_ref().filter(|block| block.fits(limit, now))?;
         let (unspent, left) = block.spend(units.into())?;
         let is_low = unspent < block.low.load(Ordering::Relaxed) && !self.wanted.swap(true, Ordering::AcqRel);
-        Some((block.standing(left), is_low))
+        let of = Some((block.month, block.epoch));
+        Some((Spent { standing: Some(block.standing(left)), of }, is_low))
     }
 
-    /// Gives back what was spent for nothing. Of a block that has been closed meanwhile it is lost.
-    pub(super) fn give_back(&self, limit: u64, units: u32, now: Timestamp) {
-        if let Some(block) = self.block.load().as_ref().filter(|block| block.fits(limit, now)) {
+    /// Gives back what was spent for nothing. Of a block that is not held any more it is lost.
+    pub(super) fn give_back(&self, units: u32, of: Option<(Month, i64)>) {
+        if let Some(block) = self.block.load().as_ref().filter(|block| Some((block.month, block.epoch)) == of) {
             block.left.fetch_add(units.into(), Ordering::AcqRel);
             block.unspent.fetch_add(units.into(), Ordering::AcqRel);
         }
+    }
+
+    /// Gives up what is held.
+    pub(super) fn forget(&self) {
+        *self.void_up_to() = None;
+        if let Some(block) = self.block.swap(None) {
+            block.close();
+        }
+        self.in_vain_until.store(0, Ordering::Release);
     }
 
     /// How the block stands that is held, if it is of this limit and month; and whether it has so many units.

@@ -7,7 +7,7 @@ mod block;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -19,8 +19,8 @@ use block::Block;
 pub(crate) use block::Quota;
 
 use crate::actor::Context;
-use crate::directory::Tenant;
-use crate::engine::Engine;
+use crate::directory::{Directory, Tenant};
+use crate::engine::{Engine, Role};
 use crate::serving::every;
 use crate::{Error, Result};
 
@@ -31,6 +31,8 @@ pub(crate) const SWEEP: Duration = Duration::from_secs(1);
 const ASK_AGAIN: i64 = 250_000;
 /// How long a request whose units have to be fetched waits for the database.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the others are told so at once after one has waited in vain. In microseconds.
+const AWAY: i64 = 1_000_000;
 
 /// How a quota stands after a decision.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,6 +84,15 @@ impl Quotas {
         self.called.notify_one();
     }
 
+    /// Gives up whatever is held, without giving it back: it may be of another life of the database.
+    pub(crate) fn drop_all(&self, directory: &Directory) {
+        for organization in self.all_held() {
+            if let Some(tenant) = directory.tenant(organization) {
+                tenant.quota.forget();
+            }
+        }
+    }
+
     fn take_wanted(&self) -> Vec<OrganizationId> {
         std::mem::take(&mut *self.wanted.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -99,13 +110,13 @@ impl Quotas {
     }
 }
 
-/// This process holds too few units of a quota.
-pub(crate) struct TooFewHeld;
-
-/// A request waits for the database no longer than this.
-async fn heard<T>(answer: impl Future<Output = Result<T>>) -> Result<T> {
-    let unheard = Error::Unavailable("the database that counts the quota does not answer", None);
-    tokio::time::timeout(PATIENCE, answer).await.unwrap_or(Err(unheard))
+/// Units that were spent.
+#[derive(Clone, Copy)]
+pub(crate) struct Spent {
+    /// How the quota stands then, if there is one.
+    pub(crate) standing: Option<QuotaStanding>,
+    /// Of which month and epoch they were.
+    of: Option<(Month, i64)>,
 }
 
 /// An organization's quota at a moment.
@@ -118,9 +129,9 @@ pub(crate) struct Account<'q> {
 
 impl Account<'_> {
     /// Gives back what was spent for nothing.
-    pub(crate) fn give_back(&self, units: u32, now: Timestamp) {
+    pub(crate) fn give_back(&self, units: u32, spent: Spent) {
         match self.limit {
-            Some(limit) => self.quota.give_back(limit, units, now),
+            Some(_) => self.quota.give_back(units, spent.of),
             None => drop(self.quota.owed.fetch_sub(units.into(), Ordering::AcqRel)),
         }
     }
@@ -133,29 +144,51 @@ impl Account<'_> {
 }
 
 impl Engine {
-    /// Spends units of a quota that this process holds; how the quota stands then, if there is one. `Err` if more have to be
-    /// fetched first.
-    pub(crate) fn spend(
-        &self,
-        account: &Account<'_>,
-        units: u32,
-        now: Timestamp,
-    ) -> std::result::Result<Option<QuotaStanding>, TooFewHeld> {
+    /// Spends units of a quota that this process holds. `None` if more have to be fetched first.
+    pub(crate) fn spend(&self, account: &Account<'_>, units: u32, now: Timestamp) -> Option<Spent> {
         let Some(limit) = account.limit else {
             if account.quota.owed.fetch_add(units.into(), Ordering::AcqRel) == 0 {
                 self.quotas.hold(account.organization);
             }
-            return Ok(None);
+            return Some(Spent { standing: None, of: None });
         };
-        let (standing, is_low) = account.quota.spend(limit, units, now).ok_or(TooFewHeld)?;
+        let (spent, is_low) = account.quota.spend(limit, units, now)?;
         if is_low {
             self.quotas.want(account.organization);
         }
-        Ok(Some(standing))
+        Some(spent)
     }
 
     /// Fetches units until so many are held; false if the quota has no more. Others that want the same wait.
     pub(crate) async fn fetch_units(&self, account: &Account<'_>, units: u32, now: Timestamp) -> Result<bool> {
+        if account.limit.is_none() {
+            return Ok(true);
+        }
+        let unheard = || Error::Unavailable("the database that counts the quota does not answer", None);
+        if self.clock.uptime() < account.quota.away_until.load(Ordering::Acquire) {
+            return Err(unheard());
+        }
+        let myself = self.myself.get().and_then(Weak::upgrade).ok_or(Error::internal("the engine is gone"))?;
+        let organization = account.organization;
+        // A task of its own: whoever hangs up leaves nothing half done, and whoever comes behind need not begin anew.
+        let fetching = tokio::spawn(async move { myself.fetch_for(organization, units, now).await });
+        match tokio::time::timeout(PATIENCE, fetching).await {
+            Ok(Ok(Ok(fetched))) => Ok(fetched),
+            Ok(Ok(Err(Error::NotFound(what)))) => Err(Error::NotFound(what)),
+            failed => {
+                // Others need not find out one after another.
+                account.quota.away_until.store(self.clock.uptime() + AWAY, Ordering::Release);
+                match failed {
+                    Ok(Ok(Err(error))) => Err(error),
+                    _ => Err(unheard()),
+                }
+            }
+        }
+    }
+
+    async fn fetch_for(&self, organization: OrganizationId, units: u32, now: Timestamp) -> Result<bool> {
+        let tenant = self.directory.tenant(organization).ok_or(Error::NotFound("organization"))?;
+        let account = self.account(&tenant);
         let (quota, Some(limit)) = (account.quota, account.limit) else { return Ok(true) };
         let _asking = quota.asking.lock().await;
         if let Some((_, has)) = quota.look(limit, units, now)
@@ -163,14 +196,15 @@ impl Engine {
         {
             return Ok(has);
         }
-        Box::pin(self.fetch_block(account, limit, units, now)).await
+        Box::pin(self.fetch_block(&account, limit, units, now)).await
     }
 
     /// Fetches a block before the one that is held is spent.
     async fn fetch_ahead(&self, account: &Account<'_>) -> Result<()> {
-        let (quota, Some(limit)) = (account.quota, account.limit) else { return Ok(()) };
-        let _asking = quota.asking.lock().await;
+        let quota = account.quota;
         quota.wanted.store(false, Ordering::Release);
+        let Some(limit) = account.limit else { return Ok(()) };
+        let _asking = quota.asking.lock().await;
         if !self.was_in_vain(quota) {
             Box::pin(self.fetch_block(account, limit, 0, self.now())).await?;
         }
@@ -187,14 +221,11 @@ impl Engine {
         let Account { organization, quota, .. } = *account;
         self.calendar.check()?;
         let month = Month::of(now);
-        let (mut writer, (count, is_new), nodes) = heard(Box::pin(async {
-            let (mut writer, count) = self.lock_quota(organization, month).await?;
-            let nodes = writer.count_nodes().await?;
-            Ok((writer, count, nodes))
-        }))
-        .await?;
+        let (mut writer, (count, is_new)) = self.lock_quota(organization, month).await?;
+        let nodes = writer.count_nodes().await?;
         let before = quota.block.load_full();
-        let kept = before.as_ref().filter(|b| b.fits(limit, now) && b.month == month && b.epoch == count.epoch);
+        let is_of_now = |b: &Block| b.fits(limit, now) && b.month == month && b.epoch == count.epoch;
+        let kept = before.as_ref().filter(|block| is_of_now(block) && !block.is_closed());
         let owed = quota.owed.swap(0, Ordering::AcqRel);
         let mut granted = count.granted.saturating_add(u64::try_from(owed).unwrap_or(0));
         if let Some(other) = before.as_ref().filter(|_| kept.is_none()) {
@@ -207,7 +238,8 @@ impl Engine {
         let held = kept.map_or(0, |block| u64::try_from(block.unspent.load(Ordering::Acquire)).unwrap_or(0));
         let lacking = u64::from(units).saturating_sub(held);
         let left = limit.saturating_sub(granted);
-        let block = quota::block(limit, granted, nodes);
+        // Who only makes a call or two takes no more than it needs.
+        let block = if self.role == Role::Server { quota::block(limit, granted, nodes) } else { 0 };
         let taken = if lacking > left { 0 } else { block.max(lacking).min(left) };
         writer.grant_units(organization, month, count.epoch, taken + u64::try_from(owed).unwrap_or(0)).await?;
         if let Err(error) = writer.commit_quota(is_new.then(|| month.start())).await {
@@ -223,7 +255,7 @@ impl Engine {
             Some(block) => block.add(granted, taken),
             None => quota.install(Arc::new(Block::new((month, count.epoch), limit, granted, taken))),
         }
-        if lacking > left || left == 0 {
+        if left == 0 {
             quota.in_vain_until.store(self.clock.uptime() + ASK_AGAIN, Ordering::Release);
         }
         Ok(taken >= lacking)
@@ -290,6 +322,7 @@ impl Engine {
             quota.owed.fetch_add(owed, Ordering::AcqRel);
             return Err(error.into());
         }
+        self.calendar.raise(month.start());
         Ok(idle.is_none())
     }
 

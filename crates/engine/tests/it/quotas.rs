@@ -48,6 +48,28 @@ both_databases! {
         assert_eq!(resets_at.to_string(), "2027-02-01T00:00:00Z");
     }
 
+    async fn who_asks_for_more_than_there_is_keeps_nobody_else_out(database: Database) {
+        let world = World::with_quota(database).await;
+        let (_, text) = world.plain_key("one").await;
+        world.set_used(5_000).await;
+        for left in [4_999, 4_998] {
+            let verdict = world.charged(&text, Charge::Units(9_000)).await;
+            assert_eq!((verdict.reason(), remaining(&verdict)), (Some(Reason::QuotaExceeded), Some(left + 1)));
+            let verdict = world.ask(&text, &world.any_key()).await;
+            assert_eq!((verdict.reason(), remaining(&verdict)), (None, Some(left)));
+        }
+    }
+
+    async fn a_guest_takes_no_more_than_it_needs(database: Database) {
+        let world = World::with_quota(database).await;
+        let (_, text) = world.plain_key("one").await;
+        let guest = world.another(EngineRole::Guest { keys: true }).await;
+        for used in 1..4 {
+            assert!(guest.verify(&world.any_key(), &presented(&text)).await.unwrap().is_grant());
+            assert_eq!(world.used().await, used, "nobody waits for it to give anything back");
+        }
+    }
+
     async fn refusals_cost_nothing(database: Database) {
         let world = World::with_quota(database).await;
         let (_, text) = world.plain_key("one").await;
@@ -140,7 +162,7 @@ both_databases! {
         world.clock.advance(-3600);
         let verdict = world.ask(&text, &world.any_key()).await;
         assert_eq!(remaining(&verdict), Some(9_998));
-        let again = world.another(EngineRole::Guest { keys: true }).await;
+        let again = world.another(EngineRole::Server).await;
         let verdict = again.verify(&world.any_key(), &presented(&text)).await.unwrap();
         assert_eq!(verdict.standing.unwrap().quota.unwrap().resets_at.to_string(), "2027-03-01T00:00:00Z");
     }
@@ -148,7 +170,7 @@ both_databases! {
     async fn what_is_not_spent_goes_back_at_the_end(database: Database) {
         let world = World::with_quota(database).await;
         let (_, text) = world.plain_key("one").await;
-        let other = world.another(EngineRole::Guest { keys: true }).await;
+        let other = world.another(EngineRole::Server).await;
         for _ in 0..3 {
             assert!(other.verify(&world.any_key(), &presented(&text)).await.unwrap().is_grant());
         }
@@ -164,7 +186,7 @@ both_databases! {
             world.set_used(10_000 - left).await;
             let mut engines = Vec::new();
             for _ in 0..3 {
-                engines.push(world.another(EngineRole::Guest { keys: true }).await);
+                engines.push(world.another(EngineRole::Server).await);
             }
             let any_key = world.any_key();
             let asked = (0..3 * left + 60).map(|at| {

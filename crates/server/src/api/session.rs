@@ -6,6 +6,7 @@ use http::header::{SET_COOKIE, USER_AGENT};
 use http::{HeaderValue, StatusCode};
 use keyrack_client::wire::{BilledOrganization, Billing, SessionKey, SignIn, SignedIn, WhoAmI};
 use keyrack_core::Role;
+use keyrack_engine::Engine;
 
 use crate::app::App;
 use crate::caller::{self, COOKIE, Caller};
@@ -44,7 +45,8 @@ pub(super) async fn sign_in(State(app): State<App>, request: Request) -> Result<
 /// For a person, and for a key: a virtual session without a user.
 #[utoipa::path(get, path = "/api/session", tag = "session", operation_id = "whoAmI", responses((status = 200, body = WhoAmI)))]
 pub(super) async fn who_am_i(State(app): State<App>, caller: Caller) -> Result<Json<WhoAmI>, ApiError> {
-    let organization = billed(&app, &caller).await?;
+    let is_member = caller.key.is_some() || caller.person.as_ref().is_some_and(|person| person.role.is_some());
+    let organization = if is_member { billed(&app, &caller).await? } else { None };
     if let Some(key) = &caller.key {
         let facts = key.facts();
         let workspace = facts.workspace.and_then(|id| key.tenant.workspaces.get(&id)).cloned();
@@ -52,8 +54,8 @@ pub(super) async fn who_am_i(State(app): State<App>, caller: Caller) -> Result<J
             id: facts.key.0,
             name: key.record.name.to_string(),
             group: key.group_name().to_owned(),
-            scopes: facts.scopes.to_strings(),
-            expires_at: facts.expires_at.moment(),
+            scopes: key.scope_names().into_iter().map(String::from).collect(),
+            expires_at: Engine::ends_at(key),
         };
         return Ok(Json(WhoAmI {
             user: None,
@@ -68,7 +70,6 @@ pub(super) async fn who_am_i(State(app): State<App>, caller: Caller) -> Result<J
         None => None,
     };
     let role = caller.person.as_ref().and_then(|p| p.role).map(Role::wire);
-    let organization = organization.filter(|_| role.is_some());
     Ok(Json(WhoAmI { user, organization, workspace: None, role, key: None }))
 }
 
