@@ -50,7 +50,7 @@ async fn open(instance: &Instance) -> anyhow::Result<Arc<Engine>> {
     let store = instance.store().await?;
     let (clock, random) = (Arc::new(SystemClock), Arc::new(OsRandom::default()));
     let parts = Parts { store, clock, random, peppers: vec![instance.pepper()?], master_keys: Vec::new() };
-    Ok(Engine::start(parts, EngineRole::Guest { keys: true }).await?)
+    Ok(Engine::start(parts, EngineRole::Server).await?)
 }
 
 /// Nanoseconds that a decision takes each thread.
