@@ -4,9 +4,6 @@
 //! more than the limit, wherever it begins; and since what is counted spans no more than 17/16 of it, a caller who asks
 //! steadily at 0.9 of the rate is never refused.
 
-use crate::Timestamp;
-use crate::micros;
-
 /// The parts a window is counted in, beside the running one.
 pub const PARTS: u64 = 16;
 /// The most units a limit may allow.
@@ -68,11 +65,6 @@ impl RateLimit {
     /// The number of the part that a moment lies in, given as microseconds of whichever clock.
     pub fn part_at(self, at: i64) -> u64 {
         u64::try_from(at).unwrap_or(0) / self.part()
-    }
-
-    /// The number of the part that a moment lies in.
-    pub fn part_of(self, at: Timestamp) -> u64 {
-        self.part_at(micros(at))
     }
 
     /// Whether whoever keeps this limit keeps the other too.

@@ -60,7 +60,7 @@ pub use serving::Seat;
 pub use sessions::{SESSION_LENGTH, SignedIn};
 pub use settle::{Receipt, Witness};
 pub use tiers::Tiers;
-pub use tokens::{MAX_TOKEN_LIFE, MadeToken};
+pub use tokens::MadeToken;
 pub use verify::{Charge, KnownKey, Person, Presented, Standing, Verdict};
 
 pub use keyrack_store::{

@@ -8,7 +8,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
 use keyrack_core::carrier::MAX_TOKEN_LENGTH;
 use keyrack_core::token::{Claims, Kid, MAX_LIFE, MasterKey, PublicKey, SigningKey, Unverified};
-use keyrack_core::{ScopeSet, from_micros, micros, token};
+use keyrack_core::{ScopeSet, from_micros, micros};
 use keyrack_store::{INSTANCE, Reader, SubjectKind};
 use serde::{Deserialize, Serialize};
 
@@ -264,6 +264,3 @@ impl Engine {
 pub(crate) fn could_be_token(text: &str) -> bool {
     text.len() > keyrack_core::format::MAX_KEY_LENGTH && text.len() <= keyrack_core::carrier::MAX_TOKEN_LENGTH
 }
-
-/// The life of a token in seconds, at most.
-pub const MAX_TOKEN_LIFE: i64 = token::MAX_LIFE;
