@@ -10,7 +10,7 @@ use keyrack_core::carrier::Carried;
 use keyrack_core::decide::Place;
 use keyrack_core::guard::{Audience, Demand};
 use keyrack_core::{Guard, PlainKey};
-use keyrack_engine::{Charge, Engine, EngineRole, OsRandom, Parts, Presented, SystemClock};
+use keyrack_engine::{Call, Charge, Engine, EngineRole, OsRandom, Parts, Presented, SystemClock};
 
 use crate::Options;
 use crate::filled::Filled;
@@ -70,6 +70,7 @@ fn run(engine: &Arc<Engine>, guard: &Guard, keys: &[PlainKey], threads: usize) -
                     address: None,
                     place: Place::Nowhere,
                     charge: Charge::Units(1),
+                    call: Call::default(),
                 };
                 let verdict = engine.verify(guard, &presented).await?;
                 anyhow::ensure!(verdict.reason().is_none(), "a good key is refused");

@@ -158,7 +158,7 @@ pub async fn insert(
         for batch in rows.chunks(BATCH) {
             writer.insert_keys(&batch.iter().map(|(key, secret)| (key, secret)).collect::<Vec<_>>()).await?;
         }
-        writer.commit_uses(&[]).await?;
+        writer.commit_quota(None).await?;
         begin = end;
     }
     Ok(())

@@ -12,7 +12,7 @@ use keyrack_core::carrier::Carried;
 use keyrack_core::decide::{Outward, Place};
 use keyrack_core::guard::{Audience, Demand};
 use keyrack_core::{Guard, Reason};
-use keyrack_engine::{Charge, Engine, EngineRole, OsRandom, Parts, Presented, SystemClock};
+use keyrack_engine::{Call, Charge, Engine, EngineRole, OsRandom, Parts, Presented, SystemClock};
 
 use crate::classes::{Class, Doors, Drawn, Order};
 use crate::welch::Classes;
@@ -72,6 +72,7 @@ fn batch(
             address: Some([127, 0, 0, 1].into()),
             place: Place::Nowhere,
             charge: Charge::Units(1),
+            call: Call::default(),
         };
         let guard = &guards[door];
         let start = Instant::now();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use keyrack_engine::{Engine, EngineRole, Seat};
 use keyrack_server::{App, Front, ServerSettings};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{self, SignalKind, signal};
 use tokio::sync::watch;
@@ -107,6 +107,15 @@ impl Signals {
     }
 }
 
+/// What was measured one by one is added up now and then: else it would grow until somebody asks.
+async fn keep_measures(handle: PrometheusHandle) {
+    let mut upkeep = tokio::time::interval(std::time::Duration::from_secs(5));
+    loop {
+        upkeep.tick().await;
+        handle.run_upkeep();
+    }
+}
+
 /// By which people know a node.
 fn machine_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
@@ -137,10 +146,15 @@ impl Server {
             None => None,
         };
         // Before anything counts.
-        let recorder = PrometheusBuilder::new().build_recorder();
+        let times = Matcher::Full(keyrack_server::metrics::REQUEST_SECONDS.to_owned());
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(times, &keyrack_server::metrics::REQUEST_BUCKETS)
+            .context("metrics cannot be set up")?
+            .build_recorder();
         let metrics = metrics.map(|listener| (listener, recorder.handle()));
         if metrics.is_some() {
             metrics::set_global_recorder(recorder).context("metrics are recorded already")?;
+            keyrack_server::metrics::describe();
         }
         let metrics_address = metrics.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?;
         let engine = connect::engine(settings, EngineRole::Server).await?;
@@ -172,7 +186,16 @@ impl Server {
             let _ = engine_stop.await;
         }));
         let metrics = self.metrics.map(|(listener, handle)| {
-            tokio::spawn(keyrack_server::serve_text(listener, "/metrics", move || handle.render(), stopped()))
+            let (engine, upkeep) = (Arc::clone(&self.engine), tokio::spawn(keep_measures(handle.clone())));
+            let render = move || {
+                keyrack_server::metrics::observe(&engine.vitals());
+                handle.render()
+            };
+            let stop = stopped();
+            tokio::spawn(async move {
+                keyrack_server::serve_text(listener, "/metrics", render, stop).await;
+                upkeep.abort();
+            })
         });
         let serving = tokio::spawn(keyrack_server::serve(self.listener, front, stopped()));
         stop.await;

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, StatusCode};
+use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -11,9 +12,9 @@ use crate::transport::{Transport, TransportError};
 use crate::wire::{
     AddMember, AddedMember, ApiKey, AuditEvent, CreateGroup, CreateKey, CreateOrganization, CreateRoute, CreateToken,
     CreateWorkspace, CreatedKey, CreatedToken, ErrorBody, Group, ImportKeys, ImportedKeys, KeyStatus, Member, Node,
-    Organization, Page, Quota, RevokeKey, RevokedKey, RotateKey, RotatedKey, Route, Secret, Settings, Tiers, TokenKeys,
-    UpdateGroup, UpdateKey, UpdateMember, UpdateOrganization, UpdateRoute, UpdateSettings, UpdateTiers, Verified,
-    VerifyKey, WhoAmI, Workspace,
+    Notifications, Organization, Page, Quota, RevokeKey, RevokedKey, RotateKey, RotatedKey, Route, Secret, Settings,
+    Tiers, TokenKeys, UpdateGroup, UpdateKey, UpdateMember, UpdateOrganization, UpdateRoute, UpdateSettings,
+    UpdateTiers, Usage, UsageBy, Verified, VerifyKey, WhoAmI, Workspace,
 };
 
 /// Why a call gave no result.
@@ -106,6 +107,38 @@ pub struct ListKeys {
     pub limit: Option<u32>,
     /// Where to start.
     pub cursor: Option<String>,
+}
+
+/// What usage to show; see the parameters of `GET /api/usage`.
+#[derive(Clone, Debug, Default)]
+pub struct UsageOf {
+    /// Of a key, and nothing else.
+    pub key: Option<Uuid>,
+    /// Of a group: its name or id.
+    pub group: Option<String>,
+    /// Of a workspace: its slug or id.
+    pub workspace: Option<String>,
+    /// Of the instance.
+    pub instance: bool,
+    /// By which times.
+    pub by: Option<UsageBy>,
+    /// Since when.
+    pub from: Option<Timestamp>,
+    /// Up to when.
+    pub until: Option<Timestamp>,
+}
+
+impl UsageOf {
+    fn query(&self) -> Query {
+        let path = self.key.map_or_else(|| "/api/usage".to_owned(), |key| format!("/api/keys/{key}/usage"));
+        Query::new(&path)
+            .with("group", self.group.as_deref())
+            .with("workspace", self.workspace.as_deref())
+            .with("instance", self.instance.then_some(true))
+            .with("by", self.by)
+            .with("from", self.from)
+            .with("until", self.until)
+    }
 }
 
 impl<T: Transport> Client<T> {
@@ -346,6 +379,23 @@ impl<T: Transport> Client<T> {
     /// Removes a member.
     pub async fn remove_member(&self, user: Uuid) -> Answer<()> {
         self.delete(&format!("/api/members/{user}")).await
+    }
+
+    /// What owners and admins are told, newest first.
+    pub async fn list_notifications(&self, limit: u32) -> Answer<Notifications> {
+        self.get(&Query::new("/api/notifications").with("limit", Some(limit)).0).await
+    }
+
+    /// What was counted of requests.
+    pub async fn usage(&self, of: &UsageOf) -> Answer<Usage> {
+        self.get(&of.query().0).await
+    }
+
+    /// The same as a table of comma-separated values.
+    pub async fn usage_table(&self, of: &UsageOf) -> Answer<String> {
+        let path = of.query().with("format", Some("csv")).0;
+        let (_, body) = self.exchange(Method::GET, &path, None::<&()>).await?;
+        Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
     /// Lists routes.

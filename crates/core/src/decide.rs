@@ -210,6 +210,11 @@ impl Reason {
         }
     }
 
+    /// The reason of a code.
+    pub fn parse(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.code() == code)
+    }
+
     /// What an outsider is told.
     pub fn outward(self) -> Outward {
         match self {

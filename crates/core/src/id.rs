@@ -62,4 +62,6 @@ ids! {
     InvitationId;
     /// A process that serves.
     NodeId;
+    /// Something that owners and admins are told.
+    NotificationId;
 }

@@ -26,6 +26,7 @@ pub mod slow;
 pub mod status;
 pub mod token;
 pub mod upstream;
+pub mod usage;
 
 pub use address::IpAllowlist;
 pub use authority::Authority;
@@ -33,7 +34,10 @@ pub use decide::{Decision, Grant, Reason, decide};
 pub use digest::{KeyDigest, Pepper, TextHash};
 pub use format::{Body, Environment, KeyFormat};
 pub use guard::Guard;
-pub use id::{EventId, GroupId, InvitationId, KeyId, NodeId, OrganizationId, RouteId, SessionId, UserId, WorkspaceId};
+pub use id::{
+    EventId, GroupId, InvitationId, KeyId, NodeId, NotificationId, OrganizationId, RouteId, SessionId, UserId,
+    WorkspaceId,
+};
 pub use month::Month;
 pub use plain::PlainKey;
 pub use rate::{RateLimit, RateLimits};

@@ -5,11 +5,13 @@ use std::net::IpAddr;
 
 use keyrack_core::decide::{Caller, Place, Request};
 use keyrack_core::guard::{Admitted, Audience, Demand};
+use keyrack_core::usage::endpoint;
 use keyrack_core::{Decision, Guard, Reason, Role, Scope, Timestamp, decide};
 
 use crate::actor::Context;
 use crate::engine::Engine;
 use crate::tokens::could_be_token;
+use crate::usage::{Call, seen};
 use crate::verify::{Candidate, Charge, KnownKey, Purse, Verdict};
 use crate::{Error, Result};
 
@@ -32,6 +34,8 @@ pub struct Question<'q> {
     pub path: Option<&'q str>,
     /// The address the request came from.
     pub address: Option<&'q str>,
+    /// What the client calls itself.
+    pub user_agent: Option<&'q str>,
     /// What of the key's limits and quota the request takes if it may be made.
     pub charge: Charge,
 }
@@ -48,8 +52,22 @@ impl<'q> Question<'q> {
             method: None,
             path: None,
             address: None,
+            user_agent: None,
             charge: Charge::Nothing,
         }
+    }
+}
+
+impl Question<'_> {
+    /// The scope and the address, if they can be read, and if the path can.
+    fn read(&self) -> Result<(Option<Scope>, Option<IpAddr>)> {
+        let scope = self.scope.map(str::parse::<Scope>).transpose().map_err(|e| Error::invalid("scope", e))?;
+        let address = self.address.map(str::parse::<IpAddr>).transpose();
+        let address = address.map_err(|_| Error::invalid("ip", "must be an IP address"))?;
+        if let Some(path) = self.path {
+            keyrack_core::path::check(path.as_bytes()).map_err(|e| Error::invalid("path", e))?;
+        }
+        Ok((scope, address))
     }
 }
 
@@ -63,18 +81,36 @@ impl Engine {
             let now = self.now();
             let verdict = self.answer(ctx, &question, now).await?;
             if let Some(verdict) = self.charge(verdict, &mut purse, now).await? {
-                return self.stand_by(verdict, now);
+                self.require_serving()?;
+                self.note_answer(ctx, &question, &verdict, now);
+                return Ok(verdict);
             }
         }
     }
 
-    async fn answer(&self, ctx: &Context, question: &Question<'_>, now: Timestamp) -> Result<Verdict> {
-        let scope = question.scope.map(str::parse::<Scope>).transpose().map_err(|e| Error::invalid("scope", e))?;
-        let address = question.address.map(str::parse::<IpAddr>).transpose();
-        let address = address.map_err(|_| Error::invalid("ip", "must be an IP address"))?;
-        if let Some(path) = question.path {
-            keyrack_core::path::check(path.as_bytes()).map_err(|e| Error::invalid("path", e))?;
+    fn note_answer(&self, ctx: &Context, question: &Question<'_>, verdict: &Verdict, now: Timestamp) {
+        let endpoint = question.path.map(endpoint).unwrap_or_default();
+        let call = Call { endpoint: &endpoint, user_agent: question.user_agent, door: Some(ctx.organization) };
+        let address = question.address.and_then(|address| address.parse().ok());
+        let method = question.method.unwrap_or_default();
+        if let Some(seen) = seen(verdict, now, question.charge, method, address, &call) {
+            self.usage.note(seen);
         }
+    }
+
+    /// Whether a question can be asked: its answer may be no, but is no error. Nothing is taken, and nothing is counted.
+    pub async fn check_question(&self, ctx: &Context, question: &Question<'_>) -> Result<()> {
+        question.read()?;
+        if question.groups.is_some() {
+            // Which groups there are depends on whose key it is.
+            self.require_serving()?;
+            self.answer(ctx, question, self.now()).await?;
+        }
+        Ok(())
+    }
+
+    async fn answer(&self, ctx: &Context, question: &Question<'_>, now: Timestamp) -> Result<Verdict> {
+        let (scope, address) = question.read()?;
         let any = ctx.actor.is_instance_admin();
         let candidate = match question.text {
             text if could_be_token(text) => self.identify_token(text, now),

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -18,13 +19,13 @@ use crate::clock::{Clock, Random};
 use crate::directory::{Directory, Tenant};
 use crate::keyring::{Keyring, Loader};
 use crate::lease::Lease;
-use crate::meter::Meter;
 use crate::passwords::SlowPool;
 use crate::quota::Quotas;
 use crate::routes::RouteTable;
 use crate::settle::Receipt;
 use crate::tiers::{self, Tiers};
 use crate::tokens::Tokens;
+use crate::usage::Usage;
 use crate::{Error, Result, feed};
 
 /// Keyrack without HTTP.
@@ -38,7 +39,7 @@ pub struct Engine {
     pub(crate) directory: Directory,
     pub(crate) keyring: Keyring,
     pub(crate) routes: RouteTable,
-    pub(crate) meter: Arc<Meter>,
+    pub(crate) usage: Arc<Usage>,
     pub(crate) tiers: ArcSwap<Tiers>,
     pub(crate) quotas: Quotas,
     pub(crate) tokens: Tokens,
@@ -49,6 +50,8 @@ pub struct Engine {
     pub(crate) passwords: SlowPool,
     pub(crate) feed: AsyncMutex<FeedHead>,
     applied: AtomicI64,
+    /// When it was last known that decisions know every change, by the machine's uptime.
+    up_to_date: AtomicI64,
     /// Who this process is among those that serve the same database.
     pub(crate) node: NodeId,
     /// Until when what is in memory may be decided by.
@@ -103,7 +106,7 @@ impl Engine {
             directory: Directory::default(),
             keyring: Keyring::default(),
             routes: RouteTable::default(),
-            meter: Arc::default(),
+            usage: Arc::default(),
             tiers: ArcSwap::default(),
             quotas: Quotas::default(),
             tokens: Tokens::new(master_keys),
@@ -112,6 +115,7 @@ impl Engine {
             passwords: SlowPool::default(),
             feed: AsyncMutex::new(head),
             applied: AtomicI64::new(head.seq),
+            up_to_date: AtomicI64::new(0),
             node,
             lease: Lease::forever(),
             is_loaded: AtomicBool::new(false),
@@ -231,6 +235,7 @@ impl Engine {
         }
         *feed = head;
         self.applied.store(head.seq, Ordering::Release);
+        self.note_up_to_date();
         self.is_loaded.store(true, Ordering::Release);
         Ok(())
     }
@@ -262,7 +267,19 @@ impl Engine {
                 break;
             }
         }
+        self.note_up_to_date();
         Ok(feed.seq)
+    }
+
+    /// Decisions know every change there is.
+    pub(crate) fn note_up_to_date(&self) {
+        self.up_to_date.store(self.clock.uptime(), Ordering::Relaxed);
+    }
+
+    /// How long ago that was last known.
+    pub(crate) fn feed_age(&self) -> Duration {
+        let age = self.clock.uptime().saturating_sub(self.up_to_date.load(Ordering::Relaxed));
+        Duration::from_micros(u64::try_from(age).unwrap_or(0))
     }
 
     /// A fresh id.

@@ -20,8 +20,8 @@ mod keys;
 mod lease;
 mod limits;
 mod members;
-mod meter;
 mod nodes;
+mod notices;
 mod organizations;
 pub mod passwords;
 mod quota;
@@ -32,7 +32,9 @@ mod settings;
 mod settle;
 mod tiers;
 mod tokens;
+mod usage;
 mod verify;
+mod vitals;
 mod workspaces;
 
 pub use actor::{Actor, Context, Idempotency};
@@ -52,6 +54,7 @@ pub use keys::{
 pub use limits::{Owner, WindowStanding};
 pub use members::{Invited, NewMember};
 pub use nodes::NodeView;
+pub use notices::Notifications;
 pub use organizations::{NewOrganization, OrganizationPatch};
 pub use passwords::{MAX_PASSWORD, MIN_PASSWORD};
 pub use quota::{QuotaStanding, QuotaUse};
@@ -61,11 +64,15 @@ pub use sessions::{SESSION_LENGTH, SignedIn};
 pub use settle::{Receipt, Witness};
 pub use tiers::Tiers;
 pub use tokens::MadeToken;
+pub use usage::{
+    Call, EndpointUse, KeyUsage, SecretUsage, TimeUse, UsageAbout, UsageQuery, UsageReport, UsageTotals, Visit,
+};
 pub use verify::{Charge, KnownKey, Person, Presented, Standing, Verdict};
+pub use vitals::Vitals;
 
 pub use keyrack_store::{
-    ActorKind, ApiKey, AuditFilter, Event, HashProfile, Invitation, KeyGroup, KeySecret, KeySort, Member, Organization,
-    Route, Store, SubjectKind, UserAccount, Workspace,
+    ActorKind, ApiKey, AuditFilter, Event, HashProfile, Invitation, KeyGroup, KeySecret, KeySort, Member, Notification,
+    Organization, Route, Store, SubjectKind, UsageCounts, UserAccount, Workspace,
 };
 
 /// The result of a use case.

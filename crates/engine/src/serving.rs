@@ -33,13 +33,6 @@ const SILENT: Duration = Duration::from_secs(15);
 const QUIET: Duration = Duration::from_secs(30);
 /// How long to wait before listening again.
 const DEAF: Duration = Duration::from_secs(1);
-/// How often uses are written down, if they are not many.
-const FLUSH: Duration = Duration::from_millis(500);
-/// How many uses are written down in one transaction: whoever changes something, or is answered by the same processor, waits for
-/// no more than that. In a SQLite file it takes about a millisecond.
-const USES_AT_ONCE: usize = 1024;
-/// How long to rest after so many, for the others.
-const REST: Duration = Duration::from_millis(5);
 /// How often the time is.
 const NOTE_TIME: Duration = Duration::from_mins(1);
 
@@ -75,10 +68,13 @@ impl Engine {
         tokio::select! {
             () = stop => {}
             () = self.keep(&mut seat) => {}
-            () = self.write_down_uses() => {}
+            () = self.keep_usage() => {}
+            () = self.tend_usage() => {}
             () = self.keep_quotas() => {}
+            () = self.keep_time() => {}
+            () = self.keep_telling() => {}
         }
-        self.flush_uses(Duration::ZERO).await;
+        self.end_usage().await;
         self.settle_quotas(true).await;
         if let Seat::Member(member) = seat {
             // From here on nobody waits for this process, so it decides nothing any more.
@@ -173,6 +169,7 @@ impl Engine {
         if !is_applied(&*self.feed.lock().await) || !self.is_loaded() {
             return Err(Error::Unavailable("the log of changes has been replaced", None));
         }
+        self.note_up_to_date();
         self.lease.grant(sent);
         Ok(())
     }
@@ -211,44 +208,10 @@ impl Engine {
         }
     }
 
-    async fn write_down_uses(&self) {
-        let mut flush = every(FLUSH);
-        let mut noted = Instant::now();
+    async fn keep_time(&self) {
         loop {
-            flush.tick().await;
-            self.flush_uses(REST).await;
-            if noted.elapsed() >= NOTE_TIME {
-                noted = Instant::now();
-                self.note_time().await;
-            }
-        }
-    }
-
-    /// Writes down what was noted until now, and rests between the batches where somebody else needs the processor and the
-    /// database too. Stopped half-way, it has lost nothing: a use that is written twice changes nothing. Under a clock that
-    /// is not believed all of it is kept.
-    async fn flush_uses(&self, rest: Duration) {
-        if !self.calendar.look() {
-            return;
-        }
-        let meter = Arc::clone(&self.meter);
-        if tokio::task::spawn_blocking(move || meter.gather()).await.is_err() {
-            return;
-        }
-        loop {
-            let batch = self.meter.due_next(USES_AT_ONCE);
-            if batch.is_empty() {
-                return;
-            }
-            let written = async { self.store.write(&[]).await?.commit_uses(&batch).await };
-            if let Err(error) = written.await {
-                tracing::warn!(%error, "uses could not be written down and are kept");
-                return;
-            }
-            self.meter.written(&batch);
-            if batch.len() == USES_AT_ONCE {
-                tokio::time::sleep(rest).await;
-            }
+            tokio::time::sleep(NOTE_TIME).await;
+            self.note_time().await;
         }
     }
 

@@ -19,6 +19,7 @@ use crate::engine::Engine;
 use crate::keyring::{Found, LookUp};
 use crate::limits::{Applicable, Limits, Owner, WindowStanding};
 use crate::quota::QuotaStanding;
+use crate::usage::{Call, seen};
 use crate::{Error, Result};
 
 /// What a door makes of a request before it asks.
@@ -35,6 +36,8 @@ pub struct Presented<'r> {
     pub place: Place,
     /// What of the key's limits and quota it takes if it is let in.
     pub charge: Charge,
+    /// What is noted of it beside.
+    pub call: Call<'r>,
 }
 
 /// What a request takes of limits and quota.
@@ -216,16 +219,32 @@ impl KnownKey {
 }
 
 impl Engine {
-    /// Decides whether whoever presents this passes the guard now. Only a slow secret that has not been presented since the
-    /// start waits for anything: for its hash.
+    /// Decides whether whoever presents this passes the guard now, and notes that. Only a slow secret that has not been presented
+    /// since the start waits for anything: for its hash.
     pub async fn verify(&self, guard: &Guard, presented: &Presented<'_>) -> Result<Verdict> {
+        let (verdict, now) = self.judge_and_charge(guard, presented).await?;
+        let p = presented;
+        if let Some(seen) = seen(&verdict, now, p.charge, p.method, p.address, &p.call) {
+            self.usage.note(seen);
+        }
+        Ok(verdict)
+    }
+
+    /// A decision, and the moment it was made for.
+    pub(crate) async fn judge_and_charge(
+        &self,
+        guard: &Guard,
+        presented: &Presented<'_>,
+    ) -> Result<(Verdict, Timestamp)> {
         let mut purse = Purse::new(presented.charge);
         loop {
             self.require_serving()?;
             let now = self.now();
             let verdict = self.judge(guard, presented, now).await?;
             if let Some(verdict) = self.charge(verdict, &mut purse, now).await? {
-                return self.stand_by(verdict, now);
+                // Looked at again, by clocks read anew: this process may have been suspended with the decision half made.
+                self.require_serving()?;
+                return Ok((verdict, now));
             }
             // It has waited for units, and things may have changed meanwhile.
         }
@@ -283,16 +302,6 @@ impl Engine {
         Ok(Some(verdict))
     }
 
-    /// Gives out a verdict if it may still be given, and counts it. The lease is looked at again, by clocks read anew: this
-    /// process may have been suspended with the decision half made.
-    pub(crate) fn stand_by(&self, verdict: Verdict, now: Timestamp) -> Result<Verdict> {
-        self.require_serving()?;
-        if let Some(key) = verdict.admitted() {
-            self.meter.note(key.record.key, i64::from(key.record.version), now);
-        }
-        Ok(verdict)
-    }
-
     async fn judge(&self, guard: &Guard, presented: &Presented<'_>, now: Timestamp) -> Result<Verdict> {
         let request = Request { method: presented.method, address: presented.address, place: presented.place };
         if let Some(person) = presented.session.as_ref().filter(|_| guard.sessions) {
@@ -316,7 +325,7 @@ impl Engine {
         Ok(Verdict { decision, standing: None, candidate: Some(candidate) })
     }
 
-    /// Fails while this process may not decide. Asked before the first look into memory on behalf of a request: whoever is
+    /// Fails while this process may not decide. Asked again before a verdict is given out, and before the first look into memory on behalf of a request: whoever is
     /// let go on then sent the request before any change was answered that memory does not know.
     pub fn require_serving(&self) -> Result<()> {
         if self.is_serving() {
@@ -405,6 +414,11 @@ impl Verdict {
             Decision::Grant(Grant::Key(_)) => self.key(),
             _ => None,
         }
+    }
+
+    /// The key at the place of what was presented, and whether it is the key.
+    pub(crate) fn candidate(&self) -> Option<(&KnownKey, bool)> {
+        self.candidate.as_ref().map(|candidate| (&candidate.key, candidate.matches))
     }
 
     /// The key, if the credential was one of ours. Present on denials too, for those entitled to know.

@@ -11,9 +11,10 @@ use http::{Extensions, HeaderMap, Method};
 use keyrack_core::carrier;
 use keyrack_core::decide::Place;
 use keyrack_core::{Decision, Guard, OrganizationId, Reason, UserId};
-use keyrack_engine::{Actor, Charge, Context, Engine, KnownKey, Person, Presented};
+use keyrack_engine::{Actor, Call, Charge, Context, Engine, KnownKey, Person, Presented};
 use uuid::Uuid;
 
+use crate::access::Endpoint;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::load::{Crowded, Lane};
@@ -64,39 +65,52 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 #[derive(Clone)]
 pub(crate) struct Entry {
     app: App,
+    path: Arc<str>,
     guard: Option<Arc<Guard>>,
     needs: Needs,
     lane: Lane,
 }
 
 impl Entry {
-    /// In front of an endpoint with these needs.
-    pub(crate) fn new(app: App, needs: Needs, lane: Lane) -> Self {
-        Self { app, guard: needs.guard().map(Arc::new), needs, lane }
+    /// In front of an endpoint with these needs, at a path as the document writes it.
+    pub(crate) fn new(app: App, path: &str, needs: Needs, lane: Lane) -> Self {
+        Self { app, path: path.into(), guard: needs.guard().map(Arc::new), needs, lane }
     }
 }
 
 /// Lets in whom the endpoint's guard lets in, if there is room for the request.
 pub(crate) async fn enter(State(entry): State<Entry>, request: Request, next: Next) -> Response {
-    let Entry { app, guard, needs, lane } = entry;
+    let Entry { app, path, guard, needs, lane } = entry;
     let (mut parts, body) = request.into_parts();
     let is_crowded = parts.extensions.get::<Crowded>().is_some();
     let _room = match app.load.enter(lane, is_crowded).await {
         Ok(room) => room,
         Err(error) => return error.into_response(),
     };
-    if let Some(guard) = guard {
-        match admitted(&app, &guard, needs, &parts).await {
-            Ok(caller) => drop(parts.extensions.insert(caller)),
-            Err(error) => return error.into_response(),
-        }
+    let endpoint = Endpoint::own(&path);
+    let refusal = match guard {
+        None => None,
+        Some(guard) => match admitted(&app, (&path, needs), &guard, &parts).await {
+            Ok(caller) => {
+                parts.extensions.insert(caller);
+                None
+            }
+            Err(error) => Some(error),
+        },
+    };
+    let mut response = match refusal {
+        None => next.run(Request::from_parts(parts, body)).await,
+        Some(error) => error.into_response(),
+    };
+    if let Some(endpoint) = endpoint {
+        response.extensions_mut().insert(endpoint);
     }
-    next.run(Request::from_parts(parts, body)).await
+    response
 }
 
 /// Who calls, if the endpoint is for them.
-async fn admitted(app: &App, guard: &Guard, needs: Needs, request: &Parts) -> Result<Caller, ApiError> {
-    let caller = caller(app, guard, needs, request).await?;
+async fn admitted(app: &App, (path, needs): (&str, Needs), guard: &Guard, request: &Parts) -> Result<Caller, ApiError> {
+    let caller = caller(app, (path, needs), guard, request).await?;
     if !needs.takes_tokens() && caller.key.as_ref().is_some_and(|key| key.is_token()) {
         let message = "a token changes nothing; use the key itself";
         return Err(ApiError::new(http::StatusCode::FORBIDDEN, "token_not_accepted", message));
@@ -111,7 +125,7 @@ async fn admitted(app: &App, guard: &Guard, needs: Needs, request: &Parts) -> Re
     Ok(caller)
 }
 
-async fn caller(app: &App, guard: &Guard, needs: Needs, request: &Parts) -> Result<Caller, ApiError> {
+async fn caller(app: &App, (path, needs): (&str, Needs), guard: &Guard, request: &Parts) -> Result<Caller, ApiError> {
     let request_id = request.extensions.get::<RequestId>().map(|id| id.0);
     let context =
         |actor, organization| Context { actor, organization, required: needs.scope(), request_id, idempotency: None };
@@ -144,6 +158,7 @@ async fn caller(app: &App, guard: &Guard, needs: Needs, request: &Parts) -> Resu
         address: address(app, headers, &request.extensions),
         place: Place::Anywhere,
         charge: Charge::Nothing,
+        call: Call { endpoint: path, user_agent: user_agent(headers), door: None },
     };
     let verdict = app.engine.verify(guard, &presented).await?;
     decided(Door::Api, verdict.reason());
@@ -187,6 +202,11 @@ fn actor_of(person: &Person) -> Actor {
 pub(crate) fn credential<'r>(headers: &'r HeaderMap, query: Option<&'r str>) -> carrier::Carried<'r> {
     let values = |name: &str| headers.get_all(name).iter().map(http::HeaderValue::as_bytes);
     carrier::find(values("x-api-key"), values("authorization"), query)
+}
+
+/// What a client calls itself.
+pub(crate) fn user_agent(headers: &HeaderMap) -> Option<&str> {
+    headers.get(http::header::USER_AGENT)?.to_str().ok()
 }
 
 /// The address a request counts as coming from.

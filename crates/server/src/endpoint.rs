@@ -50,7 +50,8 @@ impl Endpoints {
                 document(operation, needs);
             }
         }
-        let entry = Entry::new(self.app.clone(), needs, lane);
+        let path = paths.paths.keys().next().map_or("", |path| path.as_str());
+        let entry = Entry::new(self.app.clone(), path, needs, lane);
         // Not around the answer to other methods: what a path takes is no secret, and one path has several guards.
         let methods = methods.route_layer(from_fn_with_state(entry, caller::enter));
         Self { router: self.router.routes((schemas, paths, methods)), ..self }

@@ -1,5 +1,6 @@
 //! HTTP: the management API, the gateway and the listener.
 
+mod access;
 mod api;
 mod app;
 mod arriving;
@@ -13,7 +14,7 @@ mod json;
 mod links;
 mod listen;
 mod load;
-mod metrics;
+pub mod metrics;
 mod needs;
 mod openapi;
 mod own;

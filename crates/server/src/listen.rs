@@ -20,12 +20,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
+use crate::access::Access;
 use crate::app::App;
 use crate::arriving::Arriving;
 use crate::caller::Peer;
 use crate::doors::gateway;
 use crate::error::{self, ApiError};
 use crate::load::Crowded;
+use crate::metrics;
 use crate::own::OwnPaths;
 
 /// Bodies of requests, whichever way they came.
@@ -60,7 +62,9 @@ impl Front {
     pub async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let has_connection_header = request.version() <= Version::HTTP_11;
         let is_crowded = request.extensions().get::<Crowded>().is_some();
+        let access = Access::begin(answered_by(request.uri().path()), request.method());
         let mut response = self.answer_as_ever(request).await;
+        access.end(&mut response);
         if has_connection_header && (is_crowded || self.app.is_leaving()) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -93,6 +97,14 @@ fn check(request: &Request<Body>) -> Result<(), ApiError> {
         // Before 1.1 a request need not name its host.
         None if request.version() > Version::HTTP_10 => Err(gateway::one_host()),
         _ => Ok(()),
+    }
+}
+
+fn answered_by(path: &str) -> metrics::Front {
+    match path {
+        "/api/verify" | "/api/verify/batch" | "/api/introspect" => metrics::Front::Verify,
+        path if path.starts_with('/') && is_reserved(path) => metrics::Front::Own,
+        _ => metrics::Front::Gateway,
     }
 }
 

@@ -40,6 +40,8 @@ struct Problem {
     tags(
         (name = "keys", description = "Keys: made, rotated, revoked"),
         (name = "verification", description = "Decisions about keys"),
+        (name = "usage", description = "What was counted of requests"),
+        (name = "notifications", description = "What owners and admins are told"),
         (name = "tokens", description = "Short-lived tokens that stand for a key"),
         (name = "groups", description = "Groups of keys"),
         (name = "workspaces", description = "Places in an organization"),

@@ -51,7 +51,7 @@ fn router(app: App) -> Router {
     #[cfg(feature = "bench")]
     let router = {
         let needs = crate::Needs::Scope("verification", keyrack_core::Action::Read);
-        let entry = crate::caller::Entry::new(app.clone(), needs, crate::load::Lane::Memory);
+        let entry = crate::caller::Entry::new(app.clone(), "/-/constant", needs, crate::load::Lane::Memory);
         let entry = axum::middleware::from_fn_with_state(entry, crate::caller::enter);
         router.route("/-/constant", axum::routing::post(constant).layer(entry))
     };

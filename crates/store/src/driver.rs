@@ -82,7 +82,19 @@ macro_rules! ids_as_args {
         }
     )*};
 }
-ids_as_args!(OrganizationId, WorkspaceId, UserId, GroupId, KeyId, RouteId, EventId, SessionId, InvitationId, NodeId);
+ids_as_args!(
+    OrganizationId,
+    WorkspaceId,
+    UserId,
+    GroupId,
+    KeyId,
+    RouteId,
+    EventId,
+    SessionId,
+    InvitationId,
+    NodeId,
+    NotificationId
+);
 
 /// Builds the values of a statement: `args![organization, name, limit]`.
 macro_rules! args {

@@ -6,7 +6,7 @@ use keyrack_core::{
     Environment, GroupId, IpAllowlist, KeyId, OrganizationId, RateLimits, ScopeSet, UserId, WorkspaceId,
 };
 
-use crate::driver::{Arg, FromRow, Row, args};
+use crate::driver::{FromRow, Row, args};
 use crate::groups::{parse_scopes, scopes_text};
 use crate::{Reader, Result, StoreError, Writer, statements};
 
@@ -81,6 +81,10 @@ pub struct KeySecret {
     pub expires_at: Option<Timestamp>,
     /// When it last let somebody in.
     pub last_used_at: Option<Timestamp>,
+    /// From where, as far as that is known.
+    pub last_address: Option<String>,
+    /// What the client called itself then.
+    pub last_user_agent: Option<String>,
 }
 
 /// A secret to be stored.
@@ -176,17 +180,6 @@ macro_rules! filter_keys {
     };
 }
 
-/// What a use that is known already becomes.
-macro_rules! keep_latest {
-    () => {
-        "ON CONFLICT (key_id, version) DO UPDATE SET last_used_at = excluded.last_used_at \
-         WHERE excluded.last_used_at > key_use.last_used_at"
-    };
-}
-
-/// How many uses [`NOTE_USES`] writes down: each statement has a price of its own.
-const USES_AT_ONCE: usize = 16;
-
 statements! {
     FIND = concat!(select_key!(), "WHERE k.organization_id = $1 AND k.id = $2");
     FIND_ANYWHERE = concat!(select_key!(), "WHERE k.id = $1");
@@ -206,14 +199,9 @@ statements! {
     INSERT_SECRET = "INSERT INTO key_secret (key_id, version, pepper_id, digest, slow_hash, display_prefix, last4, \
         created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     END_SECRET = "UPDATE key_secret SET expires_at = $3 WHERE key_id = $1 AND version = $2";
-    LIST_SECRETS = "SELECT s.version, s.display_prefix, s.last4, s.created_at, s.expires_at, u.last_used_at \
-        FROM key_secret s LEFT JOIN key_use u ON u.key_id = s.key_id AND u.version = s.version \
+    LIST_SECRETS = "SELECT s.version, s.display_prefix, s.last4, s.created_at, s.expires_at, u.last_used_at, u.address, \
+        u.user_agent FROM key_secret s LEFT JOIN key_use u ON u.key_id = s.key_id AND u.version = s.version \
         WHERE s.key_id = $1 ORDER BY s.version";
-    NOTE_USE = concat!("INSERT INTO key_use (key_id, version, last_used_at) VALUES ($1, $2, $3) ", keep_latest!());
-    NOTE_USES = concat!("INSERT INTO key_use (key_id, version, last_used_at) VALUES \
-        ($1, $2, $3), ($4, $5, $6), ($7, $8, $9), ($10, $11, $12), ($13, $14, $15), ($16, $17, $18), \
-        ($19, $20, $21), ($22, $23, $24), ($25, $26, $27), ($28, $29, $30), ($31, $32, $33), ($34, $35, $36), \
-        ($37, $38, $39), ($40, $41, $42), ($43, $44, $45), ($46, $47, $48) ", keep_latest!());
 }
 
 impl FromRow for ApiKey {
@@ -256,6 +244,8 @@ impl FromRow for KeySecret {
             created_at: row.get("created_at")?,
             expires_at: row.get("expires_at")?,
             last_used_at: row.get("last_used_at")?,
+            last_address: row.get("address")?,
+            last_user_agent: row.get("user_agent")?,
         })
     }
 }
@@ -398,25 +388,4 @@ impl Writer {
     pub async fn end_secret(&mut self, key: KeyId, version: i64, at: Timestamp) -> Result<()> {
         self.tx.execute_one(END_SECRET, args![key, version, at]).await
     }
-
-    /// Notes when secrets last let somebody in, and commits. This is bookkeeping, no change: it has no event. Each secret may
-    /// be named once.
-    pub async fn commit_uses(mut self, uses: &[(KeyId, i64, Timestamp)]) -> Result<()> {
-        // In one order everywhere, so that two writers cannot wait for each other.
-        let mut uses = uses.to_vec();
-        uses.sort_unstable();
-        let (batches, rest) = uses.as_chunks::<USES_AT_ONCE>();
-        for batch in batches {
-            let args: Vec<Arg> = batch.iter().flat_map(note).collect();
-            self.tx.execute(NOTE_USES, &args).await?;
-        }
-        for one in rest {
-            self.tx.execute(NOTE_USE, &note(one)).await?;
-        }
-        self.reader.tx.commit().await
-    }
-}
-
-fn note((key, version, at): &(KeyId, i64, Timestamp)) -> [Arg; 3] {
-    [Arg::from(*key), Arg::from(*version), Arg::from(*at)]
 }

@@ -16,6 +16,7 @@ mod idempotency;
 mod keys;
 mod migrate;
 mod nodes;
+mod notices;
 mod organizations;
 mod people;
 mod quotas;
@@ -23,6 +24,7 @@ mod routes;
 mod settings;
 mod store;
 mod time;
+mod usage;
 mod verification;
 
 pub use claim::Claim;
@@ -33,12 +35,17 @@ pub use idempotency::Replay;
 pub use keys::{ApiKey, KeyFilter, KeyPosition, KeySecret, KeySort, NewSecret, parse_allowlist};
 pub use migrate::Migration;
 pub use nodes::{Calls, Membership, Node};
+pub use notices::{DueKey, Notification, OldSecret};
 pub use organizations::{Organization, Workspace};
 pub use people::{Invitation, Member, NewSession, Session, UserAccount};
 pub use quotas::QuotaCount;
 pub use routes::Route;
 pub use settings::INSTANCE;
-pub use store::{Reader, Store, Writer};
+pub use store::{PoolUse, Reader, Store, Writer};
+pub use usage::{
+    SecretUse, UsageBatch, UsageCounts, UsageKey, UsageKind, UsageOf, UsagePlace, UsageRow, UsageStep, UsageSubject,
+    UsageTop,
+};
 pub use verification::{Rare, VerificationRow};
 
 /// The result of every call into the database.
@@ -52,6 +59,7 @@ pub fn all_statements() -> impl Iterator<Item = &'static str> {
         idempotency::STATEMENTS,
         keys::STATEMENTS,
         nodes::STATEMENTS,
+        notices::STATEMENTS,
         organizations::STATEMENTS,
         people::STATEMENTS,
         quotas::STATEMENTS,
@@ -62,6 +70,7 @@ pub fn all_statements() -> impl Iterator<Item = &'static str> {
     .into_iter()
     .flatten()
     .copied()
+    .chain(usage::statements())
 }
 
 /// Defines SQL texts as constants and lists them for [`all_statements`].

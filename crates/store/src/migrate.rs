@@ -1,7 +1,8 @@
 //! The schema, in numbered steps that only go forward.
 //!
 //! Numbers come in blocks by subject: 100 the log, who follows it and the time, 200 tenancy, 300 keys, 400 doors, 500 limits
-//! and quotas. Both trees have the same numbers.
+//! and quotas, 600 usage and
+//! notices. Both trees have the same numbers.
 
 use jiff::Timestamp;
 
@@ -38,6 +39,8 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     300 "keys";
     400 "routes";
     500 "limits";
+    600 "usage";
+    610 "notices";
 };
 
 const APPLIED: &str = "SELECT number AS value FROM migration ORDER BY number";

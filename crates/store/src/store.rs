@@ -41,6 +41,17 @@ pub struct Store {
     pools: Pools,
 }
 
+/// Connections that are kept for one purpose.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PoolUse {
+    /// What for.
+    pub name: &'static str,
+    /// How many there are.
+    pub open: usize,
+    /// How many of them nobody uses.
+    pub idle: usize,
+}
+
 #[derive(Clone)]
 enum Pools {
     /// One connection writes, several read.
@@ -172,6 +183,16 @@ impl Store {
         }
     }
 
+    /// How many connections there are, and how many of them nobody uses just now.
+    pub fn pools(&self) -> Vec<PoolUse> {
+        let sqlite = |name, pool: &SqlitePool| PoolUse { name, open: pool.size() as usize, idle: pool.num_idle() };
+        let postgres = |name, pool: &PgPool| PoolUse { name, open: pool.size() as usize, idle: pool.num_idle() };
+        match &self.pools {
+            Pools::Sqlite { writer, readers, .. } => vec![sqlite("writer", writer), sqlite("readers", readers)],
+            Pools::Postgres { pool, apart, .. } => vec![postgres("all", pool), postgres("apart", apart)],
+        }
+    }
+
     /// Waits for running statements and closes every connection.
     pub async fn close(&self) {
         match &self.pools {
@@ -190,7 +211,11 @@ impl Store {
     pub async fn prepare_all(&self) -> Result<()> {
         use sqlx::{Executor as _, SqlSafeStr as _};
         let Reader { mut tx } = self.read().await?;
-        let both = crate::batches::STATEMENTS.iter().chain(crate::verification::BOTH).map(|both| both.of(&tx));
+        let both = crate::batches::STATEMENTS
+            .iter()
+            .chain(crate::verification::BOTH)
+            .chain(crate::usage::both())
+            .map(|both| both.of(&tx));
         let all: Vec<&str> = crate::all_statements().chain(both).collect();
         for sql in all {
             match &mut tx {

@@ -6,10 +6,12 @@ pub(crate) mod init;
 pub(crate) mod keys;
 pub(crate) mod limits;
 pub(crate) mod nodes;
+pub(crate) mod notifications;
 pub(crate) mod openapi;
 pub(crate) mod organizations;
 pub(crate) mod routes;
 pub(crate) mod tokens;
+pub(crate) mod usage;
 pub(crate) mod users;
 pub(crate) mod verify;
 
@@ -41,6 +43,8 @@ pub(crate) enum Manage {
     /// Exchange a key for a token, and look at tokens
     #[command(subcommand)]
     Tokens(tokens::Tokens),
+    /// Show what was counted of requests: of a key, a group, a workspace or all
+    Usage(usage::Of),
     /// List tiers, and set what organizations may use for them
     #[command(subcommand)]
     Tiers(limits::Tiers),
@@ -52,6 +56,8 @@ pub(crate) enum Manage {
     Routes(routes::Routes),
     /// List the processes that serve one PostgreSQL database together
     Nodes,
+    /// Show what owners and admins are told: keys that expire or that nobody uses, quotas that run out
+    Notifications(notifications::List),
     /// Show what happened, newest first
     Audit(organizations::Audit),
 }
@@ -65,10 +71,12 @@ pub(crate) async fn manage(command: Manage, json: bool, settings: &Settings) -> 
         Manage::Workspaces(workspaces) => organizations::workspaces(workspaces, json, settings).await?,
         Manage::Organizations(organizations) => organizations::run(organizations, json, settings).await?,
         Manage::Tokens(tokens) => return tokens::run(tokens, json, settings).await,
+        Manage::Usage(of) => usage::run(of, json, settings).await?,
         Manage::Tiers(tiers) => limits::tiers(tiers, json, settings).await?,
         Manage::Users(users) => users::run(users, json, settings).await?,
         Manage::Routes(routes) => routes::run(routes, json, settings).await?,
         Manage::Nodes => nodes::run(json, settings).await?,
+        Manage::Notifications(list) => notifications::run(list, json, settings).await?,
         Manage::Audit(audit) => organizations::audit(audit, json, settings).await?,
     }
     Ok(ExitCode::from(exit::DONE))

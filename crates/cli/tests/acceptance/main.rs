@@ -14,3 +14,4 @@ mod smally;
 mod smally_quota;
 mod smally_tokens;
 mod support;
+mod usage;

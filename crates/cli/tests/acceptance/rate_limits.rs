@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use keyrack_testkit::{Database, Upstream, both_databases};
 use serde_json::{Value, json};
 
-use crate::support::{Caller as _, start};
+use crate::support::{Caller as _, start, text};
 
 both_databases! {
     async fn a_caller_is_told_what_is_left_and_when_to_come_again(database: Database) {
@@ -55,7 +55,19 @@ both_databases! {
         let before = ask(json!({"peek": true})).await.expect_status(200).json()["limits"]["rate_limits"][1]["remaining"].clone();
         ask(json!({"peek": true, "cost": 3})).await.expect_status(200);
         let after = ask(json!({"peek": true})).await.expect_status(200).json()["limits"]["rate_limits"][1]["remaining"].clone();
-        assert_eq!((before, upstream.count()), (after, reached), "a look costs nothing");
+        assert_eq!((before, upstream.count()), (after.clone(), reached), "a look costs nothing");
+
+        // In a batch, one question that cannot be asked costs the others nothing.
+        let sound = json!({"key": key.secret});
+        for broken in [json!({"ip": "nowhere"}), json!({"cost": 0}), json!({"groups": ["none of ours"]}), json!({"path": "/a/../b"})] {
+            let mut unsound = broken.clone();
+            unsound["key"] = json!(key.secret);
+            let asked = owner.post("/api/verify/batch").json(&json!({"keys": [sound, unsound]})).send().await;
+            let field = text(&asked.expect_status(400).json()["details"][0]["field"]);
+            assert!(field.starts_with("keys[1]."), "{field}");
+        }
+        let untouched = ask(json!({"peek": true})).await.expect_status(200).json()["limits"]["rate_limits"][1]["remaining"].clone();
+        assert_eq!(untouched, after);
 
         owner.change(&key.path(), json!({"rate_limits": null})).await;
         let answer = call().await.expect_status(200);

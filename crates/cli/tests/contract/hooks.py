@@ -196,6 +196,8 @@ EXCUSED = [
     r"createOrganization owner_email: name the user who is to own the organization",
     r"(create|update)Route guard",
     r"(create|update)Route path: (is reserved for Keyrack|two parameters have the same name)",
+    r"get(Key)?Usage from: (must be before until|at most 3000)",
+    r"getUsage : give one of group, workspace and instance",
     r"(createKey|rotateKey) : the Idempotency-Key was used for a different request",
     r"\w+ password: must have at least 15 characters, and at most 1024 bytes",
     # What is counted in bytes, and text with control characters in it.

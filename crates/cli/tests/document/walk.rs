@@ -93,6 +93,9 @@ async fn keys(r: &Recorder) -> Value {
     }
     r.call("GET", "/api/keys/{id}", &[&key], None, 200).await;
     r.call("GET", "/api/keys/{id}", &[NOBODY], None, 404).await;
+    r.call("GET", "/api/keys/{id}/usage", &[&key], None, 200).await;
+    r.call("GET", "/api/keys/{id}/usage?from=3000-01-01T00:00:00Z", &[&key], None, 400).await;
+    r.call("GET", "/api/keys/{id}/usage", &[NOBODY], None, 404).await;
     let patch = json!({"expires_at": null, "enabled": false, "metadata": {"a": 1}, "level": "read_write"});
     r.call("PATCH", "/api/keys/{id}", &[&key], Some(patch), 200).await;
     r.call("PATCH", "/api/keys/{id}", &[&key], Some(json!({"secret": "x"})), 400).await;
@@ -197,6 +200,16 @@ async fn organizations_and_members(r: &Recorder, keyrack: &Keyrack) {
     let limits = json!({"rate_limits": [{"limit": 10, "window_seconds": 1}], "quota_used": 7});
     r.call("PATCH", "/api/organizations/{id}", &[&other], Some(limits), 200).await;
     r.call("PATCH", "/api/organizations/{id}", &[&other], Some(json!({"rate_limits": [], "quota_used": 0})), 400).await;
+    for query in ["", "?by=day&from=2026-01-01T00:00:00Z&until=2026-01-02T00:00:00Z", "?instance=true"] {
+        r.call("GET", &format!("/api/usage{query}"), &[], None, 200).await;
+    }
+    r.call("GET", "/api/usage?group=nothing", &[], None, 404).await;
+    r.call("GET", "/api/usage?by=minute&from=2020-01-01T00:00:00Z", &[], None, 400).await;
+    let told = r.call("GET", "/api/notifications", &[], None, 200).await;
+    assert!(told["unread"].as_u64() > Some(0) && told["data"][0]["read"] == false, "{told}");
+    r.call("POST", "/api/notifications/{id}/read", &[&id(&told["data"][0])], None, 204).await;
+    r.call("POST", "/api/notifications/{id}/read", &[NOBODY], None, 404).await;
+    assert_eq!(r.call("GET", "/api/notifications", &[], None, 200).await["unread"], 0);
     r.call("GET", "/api/tiers", &[], None, 200).await;
     r.call("PATCH", "/api/tiers", &[], Some(json!({"free": {"monthly_limit": 10_000}, "pro": {}})), 200).await;
     r.call("PATCH", "/api/tiers", &[], Some(json!({"free": {"monthly_limit": -1}})), 400).await;

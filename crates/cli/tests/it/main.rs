@@ -17,3 +17,5 @@ mod overload;
 mod quotas;
 mod rolling;
 mod support;
+mod usage;
+mod watching;

@@ -6,11 +6,13 @@ mod keys;
 mod limits;
 mod members;
 mod nodes;
+mod notifications;
 mod organizations;
 mod routes;
 mod session;
 pub mod text;
 mod tokens;
+mod usage;
 mod verify;
 
 pub use audit::*;
@@ -19,10 +21,12 @@ pub use keys::*;
 pub use limits::*;
 pub use members::*;
 pub use nodes::*;
+pub use notifications::*;
 pub use organizations::*;
 pub use routes::*;
 pub use session::*;
 pub use tokens::*;
+pub use usage::*;
 pub use verify::*;
 
 use serde::{Deserialize, Serialize};
@@ -97,6 +101,15 @@ macro_rules! words {
 }
 
 words! {
+    /// What times are told apart.
+    UsageBy {
+        /// Minutes; kept for 48 hours.
+        Minute = "minute",
+        /// Hours; kept for 90 days.
+        Hour = "hour",
+        /// Days of UTC; kept for two years.
+        Day = "day",
+    }
     /// What a key is for.
     Environment {
         /// Real use.

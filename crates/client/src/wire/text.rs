@@ -113,6 +113,8 @@ texts! {
     OrganizationReference { extensions(Some(to("organization"))) }
     /// The token of an invitation.
     InvitationToken { extensions(Some(to("invitation"))) }
+    /// The id of a notification.
+    NotificationId { format(UUID), extensions(Some(to("notification"))) }
     /// The id of a person or a key that did something.
     ActorId { format(UUID), extensions(Some(to("actor"))) }
     /// The id of something that was changed.

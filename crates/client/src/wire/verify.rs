@@ -45,6 +45,9 @@ pub struct VerifyKey {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Address>)]
     pub ip: Option<String>,
+    /// What the client calls itself, to be shown as the key's last use; its first 256 bytes are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
     /// How many units of its limits and its organization's quota the request takes; 1 if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 1_000_000_000)]

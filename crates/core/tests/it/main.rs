@@ -28,6 +28,7 @@ mod status;
 mod time;
 mod token;
 mod upstream;
+mod usage;
 
 /// So many cases of a property, or as many as `PROPTEST_CASES` asks for.
 fn cases(usual: u32) -> proptest::test_runner::Config {

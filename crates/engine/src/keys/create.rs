@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use keyrack_core::status::Switch;
-use keyrack_core::{Environment, KeyId, PlainKey, name};
+use keyrack_core::{Environment, KeyId, NotificationId, PlainKey, name};
 use keyrack_store::{ApiKey, KeyGroup};
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
 use crate::actor::{Context, authority_of};
 use crate::directory::Tenant;
 use crate::engine::{Engine, Subject};
-use crate::{Error, Result};
+use crate::{Error, Result, notices};
 
 /// What a key is to be. The default is a live, enabled key of the group `default` with that group's scopes.
 #[derive(Clone, Debug, Default)]
@@ -75,6 +75,8 @@ impl Engine {
         authority_of(&key, in_access_group).within(&authority).map_err(too_strong)?;
         writer.insert_key(&key, &secret).await?;
         self.remember(&mut writer, ctx, key.id.0).await?;
+        let id = NotificationId::new(now, self.random_id()?);
+        writer.insert_notification(&notices::of_new_key(id, &key)).await?;
         let data = serde_json::json!({
             "group": group.name,
             "scopes": key.scopes.to_strings(),

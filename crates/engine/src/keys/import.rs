@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 
 use keyrack_core::format::{imported_display_prefix, is_importable};
-use keyrack_core::{PlainKey, TextHash};
+use keyrack_core::{NotificationId, PlainKey, TextHash};
 use keyrack_store::{ApiKey, HashProfile, NewSecret};
 
 use super::{KeyView, NewKey, too_strong};
 use crate::actor::{Context, authority_of};
 use crate::engine::{Engine, Subject};
-use crate::{Error, Result};
+use crate::{Error, Result, notices};
 
 /// The most keys imported at once; they are all imported, or none is.
 pub const MAX_IMPORT: usize = 1000;
@@ -64,6 +64,8 @@ impl Engine {
         let ids: Vec<_> = prepared.iter().map(|one| one.key.id).collect();
         let data = serde_json::json!({ "key_ids": ids, "count": count });
         let first = &prepared[0].key;
+        let id = NotificationId::new(self.now(), self.random_id()?);
+        writer.insert_notification(&notices::of_imported_keys(id, first, count)).await?;
         let event = self.event(ctx, "key.imported", Subject::key(first.id, &first.name, data))?;
         self.commit(writer, event).await?;
         prepared.into_iter().map(|one| self.view(one.key)).collect()

@@ -51,7 +51,11 @@ impl Engine {
         let tenant = self.tenant(ctx)?;
         let seen = self.visible_key(&mut self.reader().await?, ctx, id).await?;
         let group = tenant.groups.get(&seen.group).ok_or(Error::NotFound("group"))?;
-        let newest = self.reader().await?.list_secrets(id).await?.last().map_or(0, |s| s.version);
+        let secrets = self.reader().await?.list_secrets(id).await?;
+        let newest = secrets.last().map_or(0, |s| s.version);
+        let is_asked = secrets.len() > 1 && secrets.last().is_some_and(|s| s.last_used_at.is_none());
+        // Read before the transaction: others may hold much of it, and every change would wait.
+        let is_journaled = is_asked && self.has_journaled_use(id, newest).await?;
         let (plain, secret) = self.draw(group, seen.environment, (newest + 1, now)).await?;
 
         let (mut writer, authority) = self.begin(ctx).await?;
@@ -61,12 +65,13 @@ impl Engine {
             let message = format!("the key is {}; make a new one", key.status(now).as_str());
             return Err(Error::conflict("key_final", message));
         }
+        // It may have been used since uses were last written down. What is in memory no more by now is read behind it.
+        let is_noted = is_asked && self.with_usage(move |usage| usage.has_use_of(id, newest)).await != Some(false);
         let secrets = writer.list_secrets(id).await?;
         if secrets.last().is_none_or(|s| s.version != newest) {
             return Err(Error::conflict("rotation_in_progress", "the key is being rotated by somebody else"));
         }
-        // It may have been used since uses were last written down.
-        let is_unused = |s: &KeySecret| s.last_used_at.is_none() && !self.meter.has_use_of(id, s.version);
+        let is_unused = |s: &KeySecret| s.last_used_at.is_none() && !is_noted && !is_journaled;
         let ending = ending(&key, &secrets, is_unused, how, overlap, now)?;
         for (version, at) in &ending.ends {
             writer.end_secret(id, *version, *at).await?;

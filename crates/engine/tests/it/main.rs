@@ -16,6 +16,7 @@ mod members;
 mod no_deletion_opens;
 mod no_stronger_key;
 mod nodes;
+mod notices;
 mod peppers;
 mod questions;
 mod quotas;

@@ -333,7 +333,7 @@ both_databases! {
             writer.insert_user(&user).await.unwrap();
             writer.insert_member(world.organization, user.id, Role::Member, world.now()).await.unwrap();
         }
-        writer.commit_uses(&[]).await.unwrap();
+        writer.commit_quota(None).await.unwrap();
         let (mut seen, mut after) = (Vec::new(), None);
         loop {
             let page = world.engine.list_members(&world.host(), after, 3).await.unwrap();

@@ -13,7 +13,7 @@ use keyrack_core::{
     Decision, Guard, KeyId, OrganizationId, Pepper, Reason, Tier, Timestamp, UserId, from_micros, micros,
 };
 use keyrack_engine::{
-    Actor, Charge, Clock, Context, CreatedKey, Engine, EngineRole, Error, KeyView, NewInstance, NewKey,
+    Actor, Call, Charge, Clock, Context, CreatedKey, Engine, EngineRole, Error, KeyView, NewInstance, NewKey,
     OrganizationPatch, OsRandom, Parts, Person, Presented, Store, Verdict,
 };
 use keyrack_testkit::Database;
@@ -245,6 +245,7 @@ pub(crate) fn presented(text: &str) -> Presented<'_> {
         address: Some(IpAddr::from([192, 0, 2, 1])),
         place: Place::Nowhere,
         charge: Charge::Units(1),
+        call: Call::default(),
     }
 }
 

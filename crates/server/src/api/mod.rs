@@ -6,12 +6,14 @@ mod health;
 mod keys;
 mod members;
 mod nodes;
+mod notifications;
 mod organizations;
 mod routes;
 mod session;
 mod settings;
 mod tiers;
 mod tokens;
+mod usage;
 mod verify;
 mod workspaces;
 
@@ -54,6 +56,8 @@ pub(crate) fn endpoints(app: App) -> Endpoints {
         .add_vital(Needs::Manage("keys", Write, Workspace), routes!(keys::revoke))
         .add(Needs::Manage("keys", Read, Workspace), routes!(keys::list_secrets))
         .add(Needs::Manage("keys", Write, Workspace), routes!(keys::end_overlap))
+        .add(Needs::Manage("keys", Read, Workspace), routes!(usage::of_key))
+        .add(Needs::Manage("usage", Read, Workspace), routes!(usage::of_any))
         .add(Needs::Manage("groups", Read, Organization), routes!(groups::list))
         .add(Needs::Manage("groups", Write, Organization), routes!(groups::create))
         .add(Needs::Manage("groups", Read, Organization), routes!(groups::get))
@@ -70,6 +74,8 @@ pub(crate) fn endpoints(app: App) -> Endpoints {
         .add(Needs::Manage("organizations", Read, Organization), routes!(organizations::quota))
         .add(Needs::Access, routes!(tiers::get))
         .add(Needs::Instance, routes!(tiers::update))
+        .add(Needs::Manage("notifications", Read, Organization), routes!(notifications::list))
+        .add(Needs::Manage("notifications", Write, Organization), routes!(notifications::read))
         .add(Needs::Manage("members", Read, Organization), routes!(members::list))
         .add(Needs::Manage("members", Write, Organization), routes!(members::add))
         .add(Needs::Manage("members", Write, Organization), routes!(members::update, members::remove))

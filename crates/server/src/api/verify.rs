@@ -29,7 +29,7 @@ pub(super) async fn verify(
     caller: Caller,
     Json(question): Json<VerifyKey>,
 ) -> Result<Json<Verified>, ApiError> {
-    Ok(Json(ask(&app, &caller, question).await?))
+    Ok(Json(ask(&app, &caller, &question).await?))
 }
 
 /// Ask about several keys
@@ -45,15 +45,22 @@ pub(super) async fn verify_batch(
     if questions.keys.len() > MAX_BATCH {
         return Err(ApiError::field("keys", format!("must be at most {MAX_BATCH}")));
     }
-    let mut data = Vec::with_capacity(questions.keys.len());
-    for (at, question) in questions.keys.into_iter().enumerate() {
-        let answer = ask(&app, &caller, question).await.map_err(|mut error| {
+    let at_its_place = |at: usize| {
+        move |mut error: ApiError| {
             for field in error.details.iter_mut().filter_map(|d| d.field.as_mut()) {
                 *field = format!("keys[{at}].{field}");
             }
             error
-        });
-        data.push(answer?);
+        }
+    };
+    // One that cannot be asked costs the others nothing.
+    for (at, q) in questions.keys.iter().enumerate() {
+        let checked = async { Ok(app.engine.check_question(&caller.context, &question(q)?).await?) };
+        checked.await.map_err(at_its_place(at))?;
+    }
+    let mut data = Vec::with_capacity(questions.keys.len());
+    for (at, q) in questions.keys.iter().enumerate() {
+        data.push(ask(&app, &caller, q).await.map_err(at_its_place(at))?);
     }
     Ok(Json(VerifiedKeys { data }))
 }
@@ -88,21 +95,25 @@ pub(super) async fn introspect(
     }))
 }
 
-async fn ask(app: &App, caller: &Caller, q: VerifyKey) -> Result<Verified, ApiError> {
+fn question(q: &VerifyKey) -> Result<Question<'_>, ApiError> {
     let cost = u32::try_from(q.cost.unwrap_or(1)).ok().filter(|cost| (1..=MAX_COST).contains(cost));
     let cost = cost.ok_or_else(|| ApiError::field("cost", format!("must be 1 to {MAX_COST}")))?;
-    let roles = q.roles.map(|roles| roles.into_iter().map(Role::from_wire).collect());
-    let question = Question {
+    Ok(Question {
         text: &q.key,
         scope: q.scope.as_deref(),
         workspace: q.workspace.as_deref(),
         groups: q.groups.as_deref(),
-        roles,
+        roles: q.roles.as_ref().map(|roles| roles.iter().copied().map(Role::from_wire).collect()),
         method: q.method.as_deref(),
         path: q.path.as_deref(),
         address: q.ip.as_deref(),
+        user_agent: q.user_agent.as_deref(),
         charge: if q.peek == Some(true) { Charge::Peek(cost) } else { Charge::Units(cost) },
-    };
+    })
+}
+
+async fn ask(app: &App, caller: &Caller, q: &VerifyKey) -> Result<Verified, ApiError> {
+    let question = question(q)?;
     let verdict = app.engine.ask(&caller.context, question).await?;
     decided(Door::Verify, verdict.reason());
     Ok(answer(verdict))

@@ -13,10 +13,11 @@ use http::{HeaderMap, Request, StatusCode, Uri, Version};
 use keyrack_core::carrier::{self, Carried};
 use keyrack_core::decide::Place;
 use keyrack_core::{Decision, Grant};
-use keyrack_engine::{Charge, Presented, RouteMatch, Standing, Target, Verdict};
+use keyrack_engine::{Call, Charge, Person, Presented, RouteMatch, Standing, Target, Verdict, Visit};
 
 use super::headers::{self, Identity};
-use super::limits;
+use super::{carried, limits};
+use crate::access::Endpoint;
 use crate::app::App;
 use crate::caller;
 use crate::error::{self, ApiError};
@@ -35,8 +36,8 @@ pub async fn handle(app: &App, request: Request<Body>) -> Response {
     let id = app.request_id();
     let wants_problem = error::wants_problem(request.headers());
     let from = caller::address(app, request.headers(), request.extensions());
-    let mut counted = None;
-    let mut response = match forward(app, request, id, &mut counted).await {
+    let (mut counted, mut endpoint) = (None, None);
+    let mut response = match forward(app, request, id, &mut counted, &mut endpoint).await {
         Ok(response) => response,
         Err(refusal) => {
             let mut response = ().into_response();
@@ -47,49 +48,76 @@ pub async fn handle(app: &App, request: Request<Body>) -> Response {
     if let Some(standing) = counted {
         limits::write(response.headers_mut(), &standing);
     }
+    if let Some(endpoint) = endpoint {
+        response.extensions_mut().insert(endpoint);
+    }
     response.headers_mut().insert(X_REQUEST_ID, id.header());
     response
 }
 
-/// Leaves in `counted` how limits stand once the request was counted, whatever becomes of it then.
+/// Leaves in `counted` how limits stand once the request was counted, whatever becomes of it then, and in `endpoint` where it went.
 async fn forward(
     app: &App,
     request: Request<Body>,
     id: RequestId,
     counted: &mut Option<Box<Standing>>,
+    endpoint: &mut Option<Endpoint>,
 ) -> Result<Response, ApiError> {
     let _room = app.load.forward(request.extensions().get::<Crowded>().is_some())?;
     app.engine.require_serving()?;
     let (mut request, body) = request.into_parts();
     let host = host(&request.headers, &request.uri)?.ok_or_else(one_host)?.host().to_ascii_lowercase();
-    let uri = request.uri.clone();
-    let found = app.engine.find_route(&host, uri.path(), request.method.as_str()).ok_or_else(ApiError::not_found)?;
+    let path = request.uri.path().to_owned();
+    let found = app.engine.find_route(&host, &path, request.method.as_str()).ok_or_else(ApiError::not_found)?;
+    *endpoint = Endpoint::of_route(&found.route.route.path);
     if request.headers.get("service-worker").is_some() {
         return Err(ApiError::new(StatusCode::FORBIDDEN, "service_worker", "service workers are not served here"));
     }
-    let (mut verdict, session, keeps_authorization) = decide(app, &found, &request).await?;
+    let Decided { mut verdict, mut visit, session, keeps_authorization } = decide(app, &found, &request).await?;
     *counted = verdict.standing.take();
     headers::remove_hop_by_hop(&mut request.headers);
     headers::remove_claims(&mut request.headers, keeps_authorization);
-    let identity = match (verdict.decision, verdict.admitted(), &session) {
-        (Decision::Grant(Grant::Key(_)), Some(key), _) => Identity::of_key(key),
-        (Decision::Grant(Grant::Session(role)), _, Some(person)) => {
-            match app.engine.directory().tenant(person.organization) {
-                Some(tenant) => Identity::of_person(person, &tenant, role),
-                None => return Err(ApiError::unauthorized()),
-            }
-        }
-        _ => Identity::default(),
-    };
+    let identity = identity(app, &verdict, session.as_ref())?;
+    // What it was decided by is not held on to while the upstream takes its time.
+    drop(verdict);
     identity.write(&mut request.headers);
     request.headers.insert(X_REQUEST_ID, id.header());
+    let (body, bytes_in) = carried::counted(body);
+    let answered = send_on(app, &found, request, body, id).await;
+    visit.answered(match &answered {
+        Ok(response) => response.status().as_u16(),
+        Err(refusal) => refusal.status.as_u16(),
+    });
+    Ok(answered?.map(|body| carried::noted(body, visit, bytes_in)))
+}
+
+/// Who the upstream is told it is.
+fn identity(app: &App, verdict: &Verdict, session: Option<&Person>) -> Result<Identity, ApiError> {
+    Ok(match (verdict.decision, verdict.admitted(), session) {
+        (Decision::Grant(Grant::Key(_)), Some(key), _) => Identity::of_key(key),
+        (Decision::Grant(Grant::Session(role)), _, Some(person)) => {
+            let tenant = app.engine.directory().tenant(person.organization).ok_or_else(ApiError::unauthorized)?;
+            Identity::of_person(person, &tenant, role)
+        }
+        _ => Identity::default(),
+    })
+}
+
+/// Sends a request that was let in on to the route's upstream.
+async fn send_on(
+    app: &App,
+    found: &RouteMatch<'_>,
+    mut request: Parts,
+    body: Body,
+    id: RequestId,
+) -> Result<Response, ApiError> {
     let Target::Upstream { url } = &found.route.target;
-    request.uri = upstream_uri(url, found.path, uri.query(), found.route.guard.query_key)?;
+    request.uri = upstream_uri(url, found.path, request.uri.query(), found.route.guard.query_key)?;
     request.version = Version::HTTP_11;
     set_host(&mut request)?;
     let sent = tokio::time::timeout(ANSWER_WITHIN, app.upstreams.send(Request::from_parts(request, body)));
     match sent.await {
-        Ok(Ok(answer)) => Ok(returned(answer.map(axum::body::Body::new))),
+        Ok(Ok(answer)) => Ok(returned(answer.map(Body::new))),
         Ok(Err(failure)) if is_of_the_body(&failure) => Err(ApiError::bad_request("the body did not arrive whole")),
         Ok(Err(failure)) => {
             tracing::warn!(request = %id.0, route = %found.route.route.id, error = ?failure, "the upstream did not answer");
@@ -132,7 +160,13 @@ pub(crate) fn one_host() -> ApiError {
     ApiError::bad_request("a request names one host")
 }
 
-type Decided = (Verdict, Option<keyrack_engine::Person>, bool);
+/// What was decided, for whoever is let in.
+struct Decided {
+    verdict: Verdict,
+    visit: Visit,
+    session: Option<Person>,
+    keeps_authorization: bool,
+}
 
 async fn decide(app: &App, found: &RouteMatch<'_>, request: &Parts) -> Result<Decided, ApiError> {
     let guard = &found.route.guard;
@@ -147,12 +181,21 @@ async fn decide(app: &App, found: &RouteMatch<'_>, request: &Parts) -> Result<De
         address: caller::address(app, &request.headers, &request.extensions),
         place: found.route.place(found.path, app.engine.directory()).unwrap_or(Place::Elsewhere),
         charge: Charge::Units(1),
+        call: Call {
+            endpoint: &found.route.route.path,
+            user_agent: caller::user_agent(&request.headers),
+            door: Some(found.route.route.organization),
+        },
     };
-    let verdict = app.engine.verify(guard, &presented).await?;
+    let (verdict, mut visit) = app.engine.visit(guard, &presented).await?;
     decided(Door::Gateway, verdict.reason());
     match verdict.reason() {
-        Some(reason) => Err(ApiError { standing: verdict.standing, ..ApiError::denied(reason) }),
-        None => Ok((verdict, presented.session, keeps_authorization)),
+        Some(reason) => {
+            let refusal = ApiError { standing: verdict.standing, ..ApiError::denied(reason) };
+            visit.answered(refusal.status.as_u16());
+            Err(refusal)
+        }
+        None => Ok(Decided { verdict, visit, session: presented.session, keeps_authorization }),
     }
 }
 

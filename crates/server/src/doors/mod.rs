@@ -1,5 +1,6 @@
 //! Doors: what guards something that is not Keyrack's.
 
+mod carried;
 pub mod egress;
 pub mod gateway;
 pub mod headers;

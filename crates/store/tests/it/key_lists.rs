@@ -63,7 +63,7 @@ both_databases! {
         let moments = |n: usize| at(i64::try_from(n % 7).unwrap());
         let used: Vec<_> = keys.iter().enumerate().filter(|(n, _)| n % 3 != 0).collect();
         let uses: Vec<_> = used.iter().map(|(n, key)| (key.id, 1, moments(*n))).collect();
-        world.write().await.commit_uses(&uses).await.unwrap();
+        samples::note_uses(&world.store, &uses).await;
 
         let by_creation = pages(&world, t.organization.id, KeyFilter::default()).await;
         let newest_first: Vec<KeyId> = keys.iter().rev().map(|key| key.id).collect();
@@ -194,7 +194,7 @@ both_databases! {
         ];
         insert(&world, &keys).await;
         let uses = [(keys[1].id, 1, at(499)), (keys[2].id, 1, since), (keys[3].id, 1, at(501))];
-        world.write().await.commit_uses(&uses).await.unwrap();
+        samples::note_uses(&world.store, &uses).await;
         let filter = KeyFilter { unused_since: Some(since), ..KeyFilter::default() };
         let wanted = set(["old, never used", "old, used before"]);
         assert_eq!(names(&world, &t, filter, at(1000)).await, wanted);

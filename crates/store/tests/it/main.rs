@@ -16,3 +16,4 @@ mod record_keys;
 mod records;
 mod samples;
 mod support;
+mod usage;

@@ -39,6 +39,8 @@ fn shown_by(secret: &NewSecret) -> KeySecret {
         created_at: secret.created_at,
         expires_at: None,
         last_used_at: None,
+        last_address: None,
+        last_user_agent: None,
     }
 }
 
@@ -316,7 +318,7 @@ both_databases! {
         let later: Timestamp = from_micros(1_800_000_000_000_050);
         for uses in [vec![(key.id, 1, at(10)), (gone, 1, at(10))], vec![(key.id, 2, later), (key.id, 1, at(5))], vec![]]
         {
-            world.write().await.commit_uses(&uses).await.unwrap();
+            samples::note_uses(&world.store, &uses).await;
         }
         let mut reader = world.read().await;
         let used: Vec<_> = reader.list_secrets(key.id).await.unwrap().iter().map(|s| s.last_used_at).collect();

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use keyrack_core::id::uuid_v7;
 use keyrack_core::status::Switch;
 use keyrack_core::{
-    Body, Environment, EventId, GroupId, InvitationId, IpAllowlist, KeyFormat, KeyId, OrganizationId,
-    OrganizationState, RateLimits, Role, RouteId, ScopeSet, SessionId, Tier, UserId, WorkspaceId,
+    Body, Environment, EventId, GroupId, InvitationId, IpAllowlist, KeyFormat, KeyId, NodeId, OrganizationId,
+    OrganizationState, RateLimits, Role, RouteId, ScopeSet, SessionId, Tier, Timestamp, UserId, WorkspaceId,
 };
 use keyrack_store::{
-    ActorKind, ApiKey, HashProfile, Invitation, KeyGroup, NewEvent, NewSecret, NewSession, Organization, Route, Store,
-    SubjectKind, UserAccount, Workspace,
+    ActorKind, ApiKey, HashProfile, Invitation, KeyGroup, NewEvent, NewSecret, NewSession, Organization, Route,
+    SecretUse, Store, SubjectKind, UsagePlace, UsageStep, UserAccount, Workspace,
 };
 use uuid::Uuid;
 
@@ -219,4 +219,20 @@ pub(crate) async fn tenancy(store: &Store, slug: &str) -> Tenancy {
     writer.insert_group(&group).await.unwrap();
     commit(writer).await;
     Tenancy { organization, workspace, user, group }
+}
+
+/// Writes down when secrets were last used.
+pub(crate) async fn note_uses(store: &Store, uses: &[(KeyId, i64, Timestamp)]) {
+    let uses = uses.iter().map(|&(key, version, at)| SecretUse {
+        key,
+        version,
+        at,
+        address: None,
+        user_agent: None,
+        old_from: Vec::new(),
+    });
+    let step = UsageStep { uses: uses.collect(), ..UsageStep::default() };
+    let from = UsagePlace { writer: NodeId(id()), generation: 1, place: Vec::new() };
+    store.write(&[]).await.unwrap().commit_usage_writer(&from).await.unwrap();
+    assert!(store.write(&[]).await.unwrap().commit_usage(&from, &from.next_generation(), &step).await.unwrap());
 }

@@ -40,7 +40,7 @@ both_databases! {
             count(get(&format!("{path}?limit=200")).await);
             count(get(&format!("{path}?")).await);
         }
-        assert_eq!(lists, 4, "keys, organizations, members and the audit log");
+        assert_eq!(lists, 5, "keys, organizations, members, notifications and the audit log");
 
         for (query, status, field) in [
             ("status=zebra", 400, Some("query")),
@@ -62,6 +62,23 @@ both_databases! {
         ] {
             let code = if status == 404 { "not_found" } else { "invalid_request" };
             expect_refusal(&get(&format!("/api/keys?{query}")).await, status, code, field);
+        }
+        for (query, status, field) in [
+            ("by=week", 400, Some("query")),
+            ("by=", 400, Some("query")),
+            ("format=xml", 400, Some("query")),
+            ("instance=1", 400, Some("query")),
+            ("from=yesterday", 400, Some("query")),
+            ("from=2026-11-22", 400, Some("query")),
+            ("from=9999-12-30T22:00:00Z", 400, Some("from")),
+            ("by=minute&from=2020-01-01T00:00:00Z", 400, Some("from")),
+            ("from=-009999-01-02T01:59:59Z&until=9999-12-30T22:00:00Z", 400, Some("from")),
+            ("group=default&workspace=sales", 400, None),
+            ("group=%00", 404, None),
+            ("workspace=nowhere", 404, None),
+        ] {
+            let code = if status == 404 { "not_found" } else { "invalid_request" };
+            expect_refusal(&get(&format!("/api/usage?{query}")).await, status, code, field);
         }
         // What a database's pattern or text cannot hold is no name of anything.
         for name in ["%00", "a%00b", "%25", "_", "%5C", "'", "%22;--", "%ff", "%ED%A0%80", &"x".repeat(20_000)] {

@@ -125,6 +125,18 @@ fn walk(way: &Way<'_>) -> Vec<(String, Value)> {
         &["tiers", "set", "pro", "none"],
         &["tiers", "set", "pro", "100000"],
         &["tiers", "list"],
+        &["usage", "--from", "2020-01-01T00:00:00Z", "--until", "2020-01-01T01:00:00Z"],
+        &[
+            "usage",
+            "--group",
+            "machines",
+            "--by",
+            "day",
+            "--from",
+            "2020-01-01T00:00:00Z",
+            "--until",
+            "2020-01-02T00:00:00Z",
+        ],
         &["groups", "limit", "machines", "--rate-limit", "100/1m"],
         &["groups", "limit", "machines"],
         &["groups", "delete", "machines", "--revoke-keys"],
@@ -144,6 +156,7 @@ fn keys(told: &mut Told<'_>) {
     let (id, old) = (text(&made["key"]["id"]), text(&made["secret"]));
     told.run(&["keys", "create", "--name", "plain", "--group", "machines", "--disabled"]);
     told.run(&["keys", "show", &id]);
+    told.run(&["usage", "--by", "minute", "--from", "2020-01-01T00:00:00Z", "--until", "2020-01-01T00:09:00Z", &id]);
     let which =
         ["--group", "machines", "--name", "K", "--status", "active", "--workspace", "sales", "--sort", "last_used_at"];
     told.run(&[&["keys", "list"][..], &which].concat());

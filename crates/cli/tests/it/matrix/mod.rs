@@ -289,11 +289,13 @@ fn no_other_operation_is_open() {
 }
 
 /// Texts of requests that stand for nothing of an organization and need no name of their own.
-const PLAIN: [(&str, &str); 9] = [
+const PLAIN: [(&str, &str); 11] = [
     ("signIn", "/email"),
     ("signIn", "/password"),
     ("verifyKey", "/method"),
+    ("verifyKey", "/user_agent"),
     ("verifyKeys", "/keys/0/method"),
+    ("verifyKeys", "/keys/0/user_agent"),
     ("introspect", "/token_type_hint"),
     ("giveUpKey", "/token_type_hint"),
     ("listKeys", "?name="),

@@ -90,6 +90,12 @@ impl Site<'_> {
         text(&self.make("/api/routes", door()).await["id"])
     }
 
+    /// The id of the newest notification.
+    pub(super) async fn notification(&self) -> String {
+        let told = self.tenant.manager.get("/api/notifications").send().await.expect_status(200).json();
+        text(&told["data"][0]["id"])
+    }
+
     async fn invitation(&self) -> String {
         let invite = json!({"email": format!("{}@example.test", fresh("person")), "role": "member"});
         text(&self.make("/api/members", invite).await["invitation"]["token"])
@@ -110,7 +116,7 @@ impl Site<'_> {
         match operation {
             "live" | "ready" | "getTokenKeys" | "createSigningKey" | "whoAmI" | "signOut" | "listKeys"
             | "listGroups" | "listWorkspaces" | "listNodes" | "listOrganizations" | "getTiers" | "listMembers"
-            | "listRoutes" | "getSettings" | "listAudit" => Sample::default(),
+            | "listRoutes" | "getSettings" | "listAudit" | "getUsage" | "listNotifications" => Sample::default(),
             "signIn" => saying(json!({"email": keyrack.owner_email, "password": keyrack.owner_password})),
             "verifyKey" => saying(json!({"key": tenant.secret})),
             "verifyKeys" => saying(json!({"keys": [{"key": tenant.secret}]})),
@@ -123,7 +129,9 @@ impl Site<'_> {
                     json!({"name": fresh("key"), "key": fresh("imported-elsewhere"), "workspace": self.workspace});
                 saying(json!({"keys": [key]}))
             }
-            "getKey" | "deleteKey" | "rotateKey" | "revokeKey" | "listSecrets" => about(self.key().await.0),
+            "getKey" | "deleteKey" | "rotateKey" | "revokeKey" | "listSecrets" | "getKeyUsage" => {
+                about(self.key().await.0)
+            }
             "updateKey" => Sample { body: json!({"enabled": false}), ..about(self.key().await.0) },
             "endOverlap" => {
                 let key = self.key().await.0;
@@ -156,6 +164,7 @@ impl Site<'_> {
             "createRoute" => saying(door()),
             "getRoute" | "deleteRoute" => about(self.route().await),
             "updateRoute" => Sample { body: json!({"enabled": false}), ..about(self.route().await) },
+            "readNotification" => about(self.notification().await),
             "updateTiers" => saying(json!({"free": {"monthly_limit": 20_000}})),
             "updateSettings" => saying(json!({"access_groups": ["management"]})),
             other => panic!("{other} has no sample request; write one here"),

@@ -1,12 +1,19 @@
 //! Between the engine's types and those on the wire.
 
+mod notifications;
+mod usage;
+
 use keyrack_client::wire;
+use keyrack_core::usage::Span;
 use keyrack_core::{Body, Environment, KeyStatus, OrganizationState, RateLimit, RateLimits, Role, Tier};
 use keyrack_engine::{
     Event, GuardText, HashProfile, ImportKey, KeyGroup, KeyPatch, KeySecret, KeyView, Member, NewKey, NodeView,
     Organization, QuotaStanding, QuotaUse, Receipt, Route, Standing, Target, UserAccount, WindowStanding, Witness,
     Workspace,
 };
+
+pub(crate) use notifications::notification;
+pub(crate) use usage::{usage, usage_latency};
 
 /// Words that both sides know, matched one by one so that a new one cannot be forgotten.
 macro_rules! same_words {
@@ -43,6 +50,7 @@ same_words! {
     OrganizationState <-> OrganizationState { Active, Suspended, Deleted }
     Body <-> KeyBody { Base62, Hex, Base64url }
     HashProfile <-> HashProfile { HmacSha256, Bcrypt }
+    Span <-> UsageBy { Minute, Hour, Day }
 }
 
 /// A key for the wire.
