@@ -14,6 +14,12 @@ pub trait Clock: Send + Sync {
         self.reading().boot
     }
 
+    /// The time by which processes on several machines count together, in microseconds: what the database's clock shows, unless
+    /// a test tells the time.
+    fn common(&self, of_database: i64) -> i64 {
+        of_database
+    }
+
     /// Both clocks of the machine at once, to measure how long something has lasted. Not the same as [`Clock::now`] where
     /// that is set by hand.
     fn reading(&self) -> Reading {
@@ -72,6 +78,10 @@ impl Clock for FileClock {
 
     fn uptime(&self) -> i64 {
         keyrack_core::micros(self.words().last().unwrap_or(Timestamp::UNIX_EPOCH))
+    }
+
+    fn common(&self, _: i64) -> i64 {
+        self.uptime()
     }
 }
 

@@ -19,6 +19,7 @@ use crate::clock::{Clock, Random};
 use crate::directory::{Directory, Tenant};
 use crate::keyring::{Keyring, Loader};
 use crate::lease::Lease;
+use crate::limits::Windows;
 use crate::passwords::SlowPool;
 use crate::quota::Quotas;
 use crate::routes::RouteTable;
@@ -42,6 +43,7 @@ pub struct Engine {
     pub(crate) usage: Arc<Usage>,
     pub(crate) tiers: ArcSwap<Tiers>,
     pub(crate) quotas: Quotas,
+    pub(crate) windows: Windows,
     pub(crate) tokens: Tokens,
     /// For tasks that go on without whoever began them.
     pub(crate) myself: OnceLock<Weak<Self>>,
@@ -109,6 +111,7 @@ impl Engine {
             usage: Arc::default(),
             tiers: ArcSwap::default(),
             quotas: Quotas::default(),
+            windows: Windows::default(),
             tokens: Tokens::new(master_keys),
             myself: OnceLock::new(),
             slow: SlowPool::default(),
@@ -183,9 +186,10 @@ impl Engine {
         self.applied.load(Ordering::Acquire)
     }
 
-    /// Gives back what it holds of quotas, waits for running statements and closes the database.
+    /// Gives back what it holds of limits and quotas, waits for running statements and closes the database.
     pub async fn close(&self) {
         self.settle_quotas(true).await;
+        self.settle_windows(true).await;
         self.store.close().await;
     }
 
@@ -203,6 +207,7 @@ impl Engine {
     pub(crate) async fn reload(&self, feed: &mut FeedHead) -> Result<()> {
         self.is_loaded.store(false, Ordering::Release);
         self.quotas.drop_all(&self.directory);
+        self.windows.drop_all();
         let mut reader = self.store.read().await?;
         let head = reader.feed_head().await?.ok_or(Error::internal("the log has no head"))?;
         if let Some(latest) = reader.latest_time().await? {

@@ -24,6 +24,7 @@ mod nodes;
 mod notices;
 mod organizations;
 pub mod passwords;
+mod patience;
 mod quota;
 pub mod routes;
 mod serving;

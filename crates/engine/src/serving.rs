@@ -71,11 +71,13 @@ impl Engine {
             () = self.keep_usage() => {}
             () = self.tend_usage() => {}
             () = self.keep_quotas() => {}
+            () = self.keep_windows() => {}
             () = self.keep_time() => {}
             () = self.keep_telling() => {}
         }
         self.end_usage().await;
         self.settle_quotas(true).await;
+        self.settle_windows(true).await;
         if let Seat::Member(member) = seat {
             // From here on nobody waits for this process, so it decides nothing any more.
             self.lease.end();

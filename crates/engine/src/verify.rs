@@ -17,7 +17,7 @@ use keyrack_core::{OrganizationId, SessionId, UserId};
 use crate::directory::Tenant;
 use crate::engine::Engine;
 use crate::keyring::{Found, LookUp};
-use crate::limits::{Applicable, Limits, Owner, WindowStanding};
+use crate::limits::{Applicable, Holder, Limits, Owner, Room, WindowStanding, Wish};
 use crate::quota::QuotaStanding;
 use crate::usage::{Call, seen};
 use crate::{Error, Result};
@@ -58,12 +58,14 @@ pub(crate) struct Purse {
     read: Option<Option<QuotaStanding>>,
     /// The database had too few units left.
     is_exhausted: bool,
+    /// The database was asked about rate limits, for a look.
+    has_looked: bool,
     waits_left: u16,
 }
 
 impl Purse {
     pub(crate) fn new(charge: Charge) -> Self {
-        Self { charge, read: None, is_exhausted: false, waits_left: 10_000 }
+        Self { charge, read: None, is_exhausted: false, has_looked: false, waits_left: 10_000 }
     }
 
     fn units(&self) -> Option<u32> {
@@ -80,7 +82,7 @@ impl Purse {
     /// Others may be quicker to spend what was fetched, but not for ever.
     fn wait(&mut self) -> Result<()> {
         let left = self.waits_left.checked_sub(1);
-        self.waits_left = left.ok_or(Error::Unavailable("too many want the last units of a quota at once", None))?;
+        self.waits_left = left.ok_or(Error::Unavailable("too many want the last units at once", None))?;
         Ok(())
     }
 }
@@ -200,10 +202,14 @@ impl KnownKey {
     }
 
     /// The rate limits that it is held to.
-    pub(crate) fn limits(&self) -> [(Owner, &Limits); 3] {
+    pub(crate) fn limits(&self) -> [Holder<'_>; 3] {
         static NONE: LazyLock<Limits> = LazyLock::new(Limits::default);
-        let of_group = self.tenant.limits_of(self.record.profile.group).unwrap_or(&NONE);
-        [(Owner::Key, self.record.limits()), (Owner::Group, of_group), (Owner::Organization, &self.tenant.limits)]
+        let (group, organization) = (self.record.profile.group, self.tenant.organization.id);
+        [
+            (Owner::Key, self.record.key.0, self.record.limits()),
+            (Owner::Group, group.0, self.tenant.limits_of(group).unwrap_or(&NONE)),
+            (Owner::Organization, organization.0, &self.tenant.limits),
+        ]
     }
 
     /// The name of its group.
@@ -261,10 +267,15 @@ impl Engine {
         let Some(units) = purse.units() else { return Ok(Some(verdict)) };
         let Some(key) = verdict.admitted() else { return Ok(Some(verdict)) };
         let account = self.account(&key.tenant);
-        let limits = Applicable::new(key.limits(), || self.clock.uptime());
+        let shared = self.store.is_shared().then_some(&self.windows);
+        let limits = Applicable::new(key.limits(), shared, || self.clock.uptime());
         let (held, has) = account.look(units, now);
-        let (quota, refused) = if limits.as_ref().is_some_and(|limits| !limits.allow(units)) {
+        let room = limits.as_ref().map_or(Room::Enough, |limits| limits.room(units));
+        let (quota, refused) = if room == Room::TooLittle {
             (held, Some(Reason::RateLimited))
+        } else if let Some(limits) = limits.as_ref().filter(|_| room == Room::Unknown && !purse.has_looked) {
+            Box::pin(self.ask_for_windows(limits, purse, units)).await?;
+            return Ok(None);
         } else if purse.is_peek() {
             let known = if has { Some(held) } else { purse.read };
             let Some(standing) = known else {
@@ -274,11 +285,16 @@ impl Engine {
             let is_enough = standing.is_none_or(|standing| standing.remaining >= units.into());
             (standing, (!is_enough).then_some(Reason::QuotaExceeded))
         } else if let Some(spent) = self.spend(&account, units, now) {
-            let is_allowed = limits.as_ref().is_none_or(|limits| limits.take(units));
-            if !is_allowed {
+            let room = limits.as_ref().map_or(Room::Enough, |limits| limits.take(units));
+            if room != Room::Enough {
                 account.give_back(units, spent);
             }
-            (spent.standing, (!is_allowed).then_some(Reason::RateLimited))
+            if room == Room::Unknown {
+                // Others were quicker.
+                purse.wait()?;
+                return Ok(None);
+            }
+            (spent.standing, (room == Room::TooLittle).then_some(Reason::RateLimited))
         } else if purse.is_exhausted {
             (held, Some(Reason::QuotaExceeded))
         } else {
@@ -300,6 +316,17 @@ impl Engine {
         }
         verdict.standing = Some(Box::new(Standing { quota, windows, retry_after }));
         Ok(Some(verdict))
+    }
+
+    /// Asks the database about those rate limits of which this process holds too little.
+    async fn ask_for_windows(&self, limits: &Applicable<'_>, purse: &mut Purse, units: u32) -> Result<()> {
+        purse.wait()?;
+        purse.has_looked = purse.is_peek();
+        let wish = if purse.is_peek() { Wish::Look(units) } else { Wish::Units(units) };
+        for (window, limit) in limits.unknown(units) {
+            self.ask_for_window(&window, limit, wish).await?;
+        }
+        Ok(())
     }
 
     async fn judge(&self, guard: &Guard, presented: &Presented<'_>, now: Timestamp) -> Result<Verdict> {

@@ -51,6 +51,11 @@ pub(crate) const POSTGRES_RENEW: &str = "UPDATE node \
 /// Every node, the oldest first.
 pub(crate) const POSTGRES_NODES: &str = "SELECT id, name, version, started_at, seen_at, applied, \
     (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - seen_at AS silent_for FROM node ORDER BY started_at, id";
+/// How many processes serve, and what time it is by the database's clock.
+pub(crate) const NODES_AND_TIME: Both = Both {
+    sqlite: "SELECT count(*) AS nodes, CAST(unixepoch('subsec') * 1000000 AS INTEGER) AS at FROM node",
+    postgres: "SELECT count(*) AS nodes, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS at FROM node",
+};
 /// Takes a node away if it has not renewed since it was seen to. One whose renewal comes at this moment either keeps its row, or
 /// finds none.
 pub(crate) const POSTGRES_FORGET: &str = "DELETE FROM node WHERE id = $1 AND seen_at = $2";

@@ -26,6 +26,7 @@ mod store;
 mod time;
 mod usage;
 mod verification;
+mod windows;
 
 pub use claim::Claim;
 pub use error::{Conflict, StoreError};
@@ -47,6 +48,7 @@ pub use usage::{
     UsageTop,
 };
 pub use verification::{Rare, VerificationRow};
+pub use windows::LockedWindow;
 
 /// The result of every call into the database.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -66,6 +68,7 @@ pub fn all_statements() -> impl Iterator<Item = &'static str> {
         routes::STATEMENTS,
         settings::STATEMENTS,
         time::STATEMENTS,
+        windows::STATEMENTS,
     ]
     .into_iter()
     .flatten()

@@ -1,8 +1,7 @@
 //! The schema, in numbered steps that only go forward.
 //!
 //! Numbers come in blocks by subject: 100 the log, who follows it and the time, 200 tenancy, 300 keys, 400 doors, 500 limits
-//! and quotas, 600 usage and
-//! notices. Both trees have the same numbers.
+//! and quotas, 600 usage and notices. Both trees have the same numbers.
 
 use jiff::Timestamp;
 
@@ -39,6 +38,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     300 "keys";
     400 "routes";
     500 "limits";
+    510 "windows";
     600 "usage";
     610 "notices";
 };

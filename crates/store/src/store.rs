@@ -168,6 +168,11 @@ impl Store {
         }
     }
 
+    /// Whether several processes may serve this database.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.pools, Pools::Postgres { .. })
+    }
+
     /// What makes this process one of those that serve a PostgreSQL database, once it joins; `None` on SQLite.
     pub fn membership(&self, id: NodeId, name: String, version: String) -> Option<Membership> {
         match &self.pools {

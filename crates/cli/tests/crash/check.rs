@@ -189,7 +189,9 @@ impl Audit {
     async fn compare(&mut self, owner: &Http, journal: &Journal, done: &HashMap<usize, bool>) {
         let places = self.compared..journal.len();
         let mut by_request: HashMap<String, Vec<Told>> = HashMap::new();
-        for event in self.read_on(owner, journal).await {
+        // What Keyrack says by itself, such as that a key is about to expire, is of no request.
+        let of_requests = |event: &Value| !event["request_id"].is_null();
+        for event in self.read_on(owner, journal).await.into_iter().filter(of_requests) {
             let told = (text(&event["kind"]), text(&event["subject"]["name"]));
             by_request.entry(text(&event["request_id"])).or_default().push(told);
         }

@@ -3,12 +3,14 @@
 //! One module for each subject; the binary under test is the real one, and what it is asked comes from outside.
 #![cfg(test)]
 
+mod asker;
 mod bad_input;
 mod clock;
 mod command_line;
 mod errors;
 mod failures;
 mod leaks;
+mod limits;
 mod matrix;
 mod nodes;
 mod openapi;

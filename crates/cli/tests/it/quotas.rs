@@ -6,67 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use keyrack_testkit::postgres::PrivateCluster;
-use keyrack_testkit::{Database, Http, Keyrack, both_databases};
+use keyrack_testkit::{Database, Keyrack, both_databases};
 use serde_json::{Value, json};
 
-use crate::support::{KEYRACK, text};
+use crate::asker::Asker;
+use crate::support::KEYRACK;
 
 /// How often the server is killed while it is asked.
 const KILLS: u32 = 100;
 /// How many ask at once while it is.
 const CALLERS: usize = 8;
-
-/// Who asks about one key of an organization with a quota.
-#[derive(Clone)]
-struct Asker {
-    http: Http,
-    secret: String,
-}
-
-impl Asker {
-    async fn new(keyrack: &Keyrack) -> Self {
-        let made = keyrack.owner().post("/api/keys").json(&json!({"name": "asked"})).send().await.expect_status(201);
-        let http = keyrack.http().with_bearer(&keyrack.management_key);
-        Self { http, secret: text(&made.json()["secret"]) }
-    }
-
-    /// At another process.
-    fn at(&self, http: &Http, keyrack: &Keyrack) -> Self {
-        Self { http: http.with_bearer(&keyrack.management_key), secret: self.secret.clone() }
-    }
-
-    /// What is said to one request.
-    async fn ask(&self) -> String {
-        let asked = self.http.post("/api/verify").json(&json!({"key": self.secret})).send().await;
-        text(&asked.expect_status(200).json()["code"])
-    }
-
-    /// How many requests are granted until there are no more, of so many at a time.
-    async fn drain(&self, at_once: usize) -> u64 {
-        let mut granted = 0;
-        loop {
-            let asked: Vec<_> = (0..at_once)
-                .map(|_| {
-                    tokio::spawn({
-                        let asker = self.clone();
-                        async move { asker.ask().await }
-                    })
-                })
-                .collect();
-            let mut refused = 0;
-            for code in asked {
-                match &*code.await.unwrap() {
-                    "VALID" => granted += 1,
-                    "QUOTA_EXCEEDED" => refused += 1,
-                    other => panic!("{other}"),
-                }
-            }
-            if refused == at_once {
-                return granted;
-            }
-        }
-    }
-}
 
 async fn set_limit(keyrack: &Keyrack, limit: u64) {
     let change = async |path: &str, body: Value| {
@@ -88,10 +37,10 @@ fn start(database: Database) -> Keyrack {
 both_databases! {
     async fn a_thousand_at_once_get_exactly_what_there_is(database: Database) {
         let keyrack = start(database);
-        let asker = Asker::new(&keyrack).await;
+        let asker = Asker::new(&keyrack, &json!({"name": "asked"})).await;
         for limit in [1, 2, 3, 10, 99, 100, 101, 333, 1000] {
             set_limit(&keyrack, limit).await;
-            assert_eq!(asker.drain(1000).await, limit);
+            assert_eq!(asker.drain(1000, "QUOTA_EXCEEDED").await, limit);
             assert_eq!(quota(&keyrack).await["used"], limit);
         }
     }
@@ -99,7 +48,7 @@ both_databases! {
     async fn a_server_that_is_killed_grants_nothing_twice(database: Database) {
         const LIMIT: u64 = 100_000;
         let mut keyrack = Keyrack::setup(KEYRACK, database).tier("pro").at_one_address().start();
-        let asker = Asker::new(&keyrack).await;
+        let asker = Asker::new(&keyrack, &json!({"name": "asked"})).await;
         let granted = Arc::new(AtomicU64::new(0));
         let callers: Vec<_> = (0..CALLERS).map(|_| tokio::spawn(call(asker.clone(), Arc::clone(&granted)))).collect();
         for kill in 0..KILLS {
@@ -118,7 +67,7 @@ both_databases! {
             caller.abort();
             let _ = caller.await;
         }
-        let rest = asker.drain(64).await;
+        let rest = asker.drain(64, "QUOTA_EXCEEDED").await;
         let told = granted.load(Ordering::SeqCst) + rest;
         assert!(told <= LIMIT, "{told} were granted");
         assert!(granted.load(Ordering::SeqCst) >= KILLS.into(), "it was killed while it granted");
@@ -148,7 +97,7 @@ async fn three_processes_share_a_quota_and_what_one_does_not_spend_another_gets(
     let keyrack =
         Keyrack::setup(KEYRACK, Database::Postgres).database_url(cluster.fresh_database()).tier("free").start();
     let (second, third) = (keyrack.another(), keyrack.another());
-    let first = Asker::new(&keyrack).await;
+    let first = Asker::new(&keyrack, &json!({"name": "asked"})).await;
     let all = [first.clone(), first.at(&second.http(), &keyrack), first.at(&third.http(), &keyrack)];
     for round in 0..2 {
         set_limit(&keyrack, LIMIT).await;
@@ -159,14 +108,18 @@ async fn three_processes_share_a_quota_and_what_one_does_not_spend_another_gets(
         let mut granted = 3 + if round == 0 {
             // All of them together, as hard as they can.
             let [one, two, three] = &all;
-            let (one, two, three) = tokio::join!(one.drain(50), two.drain(50), three.drain(50));
+            let (one, two, three) = tokio::join!(
+                one.drain(50, "QUOTA_EXCEEDED"),
+                two.drain(50, "QUOTA_EXCEEDED"),
+                three.drain(50, "QUOTA_EXCEEDED")
+            );
             one + two + three
         } else {
             // One of them gets all of it, since the others have stopped asking.
             0
         };
         while granted < LIMIT && begun.elapsed() < Duration::from_secs(20) {
-            granted += first.drain(10).await;
+            granted += first.drain(10, "QUOTA_EXCEEDED").await;
         }
         assert_eq!(granted, LIMIT);
         assert!(begun.elapsed() < Duration::from_secs(8), "units came back after {:?}", begun.elapsed());

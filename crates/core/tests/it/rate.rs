@@ -1,5 +1,6 @@
-use keyrack_core::rate::{MAX_LIMIT, MAX_LIMITS, MAX_WINDOW, RateLimitError};
+use keyrack_core::rate::{COUNTED, Counts, Level, MAX_LIMIT, MAX_LIMITS, MAX_WINDOW, RateLimitError, block};
 use keyrack_core::{RateLimit, RateLimits};
+use proptest::prelude::*;
 
 #[test]
 fn limits_are_kept_the_shortest_window_first() {
@@ -66,4 +67,72 @@ fn parts_are_a_sixteenth_of_the_window() {
     let limit = RateLimit::new(1, 1).unwrap();
     assert_eq!(limit.part(), 62_500);
     assert_eq!((limit.part_at(0), limit.part_at(62_499), limit.part_at(62_500), limit.part_at(-1)), (0, 0, 1, 0));
+}
+
+#[test]
+fn what_is_counted_counts_until_its_part_has_left() {
+    let mut counts = Counts::new(100, [0; COUNTED]);
+    counts.add(3);
+    counts.open(101);
+    counts.add(4);
+    counts.open(99);
+    assert_eq!((counts.part(), counts.sum()), (101, 7), "nothing goes back");
+    counts.open(116);
+    assert_eq!(counts.sum(), 7);
+    counts.open(117);
+    assert_eq!(counts.sum(), 4, "the part 17 before has left");
+    counts.give_back(101, 1);
+    counts.give_back(100, 1);
+    counts.give_back(118, 1);
+    assert_eq!(counts.sum(), 3, "only of parts that count");
+    counts.give_back(101, 10);
+    assert_eq!(counts.sum(), 0, "no more than was counted");
+    counts.add(5);
+    counts.open(u64::MAX);
+    assert_eq!(counts, Counts::new(u64::MAX, [0; COUNTED]));
+}
+
+#[test]
+fn a_level_says_when_there_is_more() {
+    let limit = RateLimit::new(10, 16).unwrap();
+    let mut units = [0; COUNTED];
+    (units[0], units[16]) = (4, 5);
+    let counts = Counts::new(100, units);
+    let level = |units| counts.level(limit, 100_500_000, units);
+    assert_eq!(level(0), Level { remaining: 1, more_in: 500_000 });
+    // The next five have to leave, and those that follow them only when the running part does.
+    assert_eq!(level(6), Level { remaining: 1, more_in: 500_000 });
+    assert_eq!(level(7), Level { remaining: 1, more_in: 16_500_000 });
+    let unused = Counts::new(100, [0; COUNTED]).level(limit, 100_500_000, 0);
+    assert_eq!(unused, Level { remaining: 10, more_in: 0 });
+    let over = Counts::new(100, [10; COUNTED]).level(limit, 100_500_000, 1);
+    assert_eq!(over.remaining, 0, "when the limit was lowered");
+    assert_eq!(counts.over_at(limit), 117_000_000);
+}
+
+#[test]
+fn counts_are_read_as_they_were_written() {
+    let counts = Counts::new(7, std::array::from_fn(|at| at as u64 * 1_000_000_000));
+    assert_eq!(Counts::parse(7, &counts.to_text()), Some(counts));
+    for text in ["", "0 0", "a", "0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0", "-1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0"] {
+        assert_eq!(Counts::parse(7, text), None, "{text:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn nodes_that_take_blocks_find_all_there_is_and_no_more(limit in 1..100_000_u64, nodes in 1..20_u64) {
+        let mut left = limit;
+        let mut asked = 0;
+        while left > 0 {
+            let taken = block(left, nodes);
+            prop_assert!(taken >= 1 && taken <= left);
+            prop_assert!(taken == 1 || taken * nodes * 8 <= left, "what they hold together stays small");
+            left -= taken;
+            asked += 1;
+        }
+        prop_assert_eq!(block(0, nodes), 0);
+        // A tenth of what is left goes in a few questions, so that all of it takes few.
+        prop_assert!(asked <= nodes * 8 * 14 + 16, "{} questions", asked);
+    }
 }

@@ -1,13 +1,9 @@
-//! What has been counted of one rate limit.
+//! What this process has counted of one rate limit.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use keyrack_core::RateLimit;
-use keyrack_core::rate::PARTS;
-
-/// The running part and those before it that count.
-const SLOTS: usize = 17;
-const _: () = assert!(SLOTS as u64 == PARTS + 1, "a slot for each part that counts");
+use keyrack_core::rate::{COUNTED, Counts, Level, PARTS};
 
 const COUNT_BITS: u32 = 30;
 const COUNT: u64 = (1 << COUNT_BITS) - 1;
@@ -47,23 +43,14 @@ impl Slot {
 pub(crate) struct Window {
     /// The number of the part that counts now.
     current: AtomicU64,
-    slots: [AtomicU64; SLOTS],
+    slots: [AtomicU64; COUNTED],
 }
 
 /// Units that were counted, and may be given back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counted {
-    part: u64,
-    units: u32,
-}
-
-/// How a limit stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Level {
-    /// How many units are left.
-    pub(crate) remaining: u32,
-    /// In how many microseconds more are; 0 if all are left.
-    pub(crate) more_in: u64,
+    pub(super) part: u64,
+    pub(super) units: u32,
 }
 
 impl Window {
@@ -114,21 +101,7 @@ impl Window {
     /// How the limit stands; with `units`, when so many will be left.
     pub(crate) fn level(&self, limit: RateLimit, at: i64, units: u32) -> Level {
         let part = limit.part_at(at).max(self.current.load(Ordering::Acquire));
-        let counts: [u64; SLOTS] = std::array::from_fn(|at| self.counted_in(part, PARTS - at as u64));
-        let used: u64 = counts.iter().sum();
-        let remaining = u64::from(limit.limit()).saturating_sub(used);
-        // So many have to leave; if nobody asks for any, the next that do.
-        let wanted = u64::from(units).saturating_sub(remaining).max(1);
-        let mut left = 0;
-        let leaves = counts.iter().position(|count| {
-            left += count;
-            left >= wanted
-        });
-        // The oldest stands first, and is the first to leave.
-        let parts = leaves.map_or(PARTS + 1, |at| at as u64 + 1);
-        let begins = (part + parts) * limit.part();
-        let more_in = if used == 0 && wanted <= 1 { 0 } else { begins.saturating_sub(u64::try_from(at).unwrap_or(0)) };
-        Level { remaining: u32::try_from(remaining).unwrap_or(u32::MAX), more_in }
+        Counts::new(part, std::array::from_fn(|age| self.counted_in(part, age as u64))).level(limit, at, units)
     }
 
     /// Opens a part, unless a later one is open already; the number of the one that is.
@@ -166,7 +139,7 @@ impl Window {
     }
 
     fn slot(&self, part: u64) -> &AtomicU64 {
-        &self.slots[usize::try_from(part).unwrap_or(0) % SLOTS]
+        &self.slots[usize::try_from(part).unwrap_or(0) % COUNTED]
     }
 }
 

@@ -9,6 +9,7 @@ use keyrack_core::Month;
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::{QuotaStanding, Spent};
+use crate::patience::Patience;
 
 /// After so many looks at an idle block its units go back: five seconds at most after they were last spent.
 const IDLE_LOOKS: u8 = 4;
@@ -29,8 +30,7 @@ pub(crate) struct Quota {
     pub(super) wanted: AtomicBool,
     /// By the machine's uptime, until when the database need not be asked.
     pub(super) in_vain_until: AtomicI64,
-    /// By the machine's uptime, until when nobody waits for the database: one has waited in vain.
-    pub(super) away_until: AtomicI64,
+    pub(super) patience: Patience,
 }
 
 /// Units of one month, granted under one epoch of the counter and one limit.

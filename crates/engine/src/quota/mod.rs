@@ -29,11 +29,6 @@ pub(crate) const SWEEP: Duration = Duration::from_secs(1);
 /// How long a quota of which the database had nothing left is not asked for again: other processes may give some back. In
 /// microseconds.
 const ASK_AGAIN: i64 = 250_000;
-/// How long a request whose units have to be fetched waits for the database.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How long the others are told so at once after one has waited in vain. In microseconds.
-const AWAY: i64 = 1_000_000;
-
 /// How a quota stands after a decision.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct QuotaStanding {
@@ -164,26 +159,10 @@ impl Engine {
         if account.limit.is_none() {
             return Ok(true);
         }
-        let unheard = || Error::Unavailable("the database that counts the quota does not answer", None);
-        if self.clock.uptime() < account.quota.away_until.load(Ordering::Acquire) {
-            return Err(unheard());
-        }
         let myself = self.myself.get().and_then(Weak::upgrade).ok_or(Error::internal("the engine is gone"))?;
         let organization = account.organization;
-        // A task of its own: whoever hangs up leaves nothing half done, and whoever comes behind need not begin anew.
-        let fetching = tokio::spawn(async move { myself.fetch_for(organization, units, now).await });
-        match tokio::time::timeout(PATIENCE, fetching).await {
-            Ok(Ok(Ok(fetched))) => Ok(fetched),
-            Ok(Ok(Err(Error::NotFound(what)))) => Err(Error::NotFound(what)),
-            failed => {
-                // Others need not find out one after another.
-                account.quota.away_until.store(self.clock.uptime() + AWAY, Ordering::Release);
-                match failed {
-                    Ok(Ok(Err(error))) => Err(error),
-                    _ => Err(unheard()),
-                }
-            }
-        }
+        let fetching = async move { myself.fetch_for(organization, units, now).await };
+        account.quota.patience.wait(self, fetching).await
     }
 
     async fn fetch_for(&self, organization: OrganizationId, units: u32, now: Timestamp) -> Result<bool> {

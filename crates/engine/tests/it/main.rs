@@ -22,6 +22,7 @@ mod questions;
 mod quotas;
 mod rotation;
 mod routes;
+mod shared_limits;
 mod slow_keys;
 mod support;
 mod tenancy;

@@ -1,6 +1,8 @@
 //! Monthly quotas: never one too many, never one granted twice.
 
-use keyrack_core::{Reason, Tier};
+use std::time::{Duration, Instant};
+
+use keyrack_core::{KeyId, Month, Reason, Tier};
 use keyrack_engine::{Charge, EngineRole, Error, NewOrganization, OrganizationPatch, Presented, Standing, Verdict};
 use keyrack_testkit::{Database, both_databases};
 
@@ -230,4 +232,41 @@ both_databases! {
         let too_many = OrganizationPatch { quota_used: Some(u64::MAX), ..OrganizationPatch::default() };
         assert!(matches!(world.engine.update_organization(&ctx, too_many).await, Err(Error::Invalid(_))));
     }
+}
+
+/// An organization with a quota on PostgreSQL, whose counter somebody else holds; the text of a key, and who holds it.
+async fn with_a_held_counter() -> Option<(World, KeyId, String, keyrack_store::Writer)> {
+    if !Database::Postgres.is_available() {
+        return None;
+    }
+    let world = World::with_quota(Database::Postgres).await;
+    let (id, text) = world.plain_key("one").await;
+    let mut writer = world.store().await.write(&[]).await.unwrap();
+    writer.lock_quota(world.organization, Month::of(world.now())).await.unwrap();
+    Some((world, id, text, writer))
+}
+
+#[tokio::test]
+async fn without_the_database_nobody_is_let_in_whose_units_have_to_be_fetched() {
+    let Some((world, _, text, writer)) = with_a_held_counter().await else { return };
+    for waits in [true, false] {
+        let begun = Instant::now();
+        assert_eq!(code(world.engine.verify(&world.any_key(), &presented(&text)).await), "unavailable");
+        assert_eq!(begun.elapsed() >= Duration::from_secs(2), waits, "others need not find out one after another");
+    }
+    drop(writer);
+    world.clock.advance(2);
+    assert!(world.passes(&text).await);
+}
+
+#[tokio::test]
+async fn what_happens_while_a_request_waits_for_units_counts() {
+    let Some((world, id, text, writer)) = with_a_held_counter().await else { return };
+    let (reason, ()) = tokio::join!(world.reason(&text), async {
+        // It has been asked first, and waits.
+        world.engine.revoke_key(&world.host(), id, None).await.unwrap();
+        drop(writer);
+    });
+    assert_eq!(reason, Some(Reason::Revoked));
+    assert_eq!(world.used().await, 0);
 }

@@ -37,7 +37,11 @@ impl TestClock {
     }
 
     pub(crate) fn advance(&self, seconds: i64) {
-        self.0.fetch_add(seconds * 1_000_000, Ordering::SeqCst);
+        self.advance_micros(seconds * 1_000_000);
+    }
+
+    pub(crate) fn advance_micros(&self, micros: i64) {
+        self.0.fetch_add(micros, Ordering::SeqCst);
     }
 }
 
@@ -49,6 +53,10 @@ impl Clock for TestClock {
     /// It is set by letting time pass.
     fn uptime(&self) -> i64 {
         self.0.load(Ordering::SeqCst)
+    }
+
+    fn common(&self, _: i64) -> i64 {
+        self.uptime()
     }
 }
 

@@ -17,3 +17,4 @@ mod records;
 mod samples;
 mod support;
 mod usage;
+mod windows;

@@ -1,0 +1,297 @@
+//! Rate limits that several processes on one PostgreSQL database count together.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use keyrack_core::rate::Counts;
+use keyrack_core::{RateLimit, Reason};
+use keyrack_engine::{Charge, Engine, EngineRole, Error, KeyPatch, NewKey, Presented, Verdict};
+use keyrack_testkit::{Database, postgres::PrivateCluster};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use crate::following::{Serving, until};
+use crate::support::{IsGrant as _, World, code, named, presented, runner};
+
+/// Three servers on one database, under one clock.
+struct Nodes {
+    world: World,
+    engines: Vec<Arc<Engine>>,
+    serving: Vec<Serving>,
+}
+
+impl Nodes {
+    /// `None` where there is no PostgreSQL.
+    async fn start() -> Option<Self> {
+        if !Database::Postgres.is_available() {
+            return None;
+        }
+        Some(Self::of(World::new(Database::Postgres).await).await)
+    }
+
+    async fn of(world: World) -> Self {
+        let mut engines = vec![Arc::clone(&world.engine)];
+        for _ in 0..2 {
+            engines.push(world.another(EngineRole::Server).await);
+        }
+        let mut serving = Vec::new();
+        for engine in &engines {
+            serving.push(Serving::of(engine).await);
+        }
+        Self { world, engines, serving }
+    }
+
+    async fn limited_key(&self, limits: &[(i64, i64)]) -> (keyrack_core::KeyId, String) {
+        let name = format!("limited {}", self.world.head().await);
+        let (key, text) = self.world.key(NewKey { rate_limits: Some(limits.to_vec()), ..named(&name) }).await;
+        (key.key.id, text)
+    }
+
+    async fn ask(&self, node: usize, text: &str, charge: Charge) -> Verdict {
+        let asked = Presented { charge, ..presented(text) };
+        self.engines[node].verify(&self.world.any_key(), &asked).await.unwrap()
+    }
+
+    async fn passes(&self, node: usize, text: &str) -> bool {
+        self.ask(node, text, Charge::Units(1)).await.is_grant()
+    }
+
+    /// How many of so many requests, asked one after another, a node lets in.
+    async fn let_in(&self, node: usize, text: &str, asked: usize) -> usize {
+        let mut let_in = 0;
+        for _ in 0..asked {
+            let_in += usize::from(self.passes(node, text).await);
+        }
+        let_in
+    }
+
+    /// The same of as many at every node, all at once.
+    async fn let_in_at_once(&self, text: &str, asked: usize) -> usize {
+        let asked = (0..asked * self.engines.len()).map(|at| self.passes(at % self.engines.len(), text));
+        join_all(asked).await.into_iter().filter(|passed| *passed).count()
+    }
+}
+
+fn remaining(verdict: &Verdict) -> u32 {
+    verdict.standing.as_deref().unwrap().windows[0].remaining
+}
+
+/// The most units that were let in within any window of this length.
+fn most_within(let_in: &[(i64, u32)], length: i64) -> u32 {
+    let ending_at = |end: i64| let_in.iter().filter(move |(at, _)| *at <= end && *at > end - length);
+    let_in.iter().map(|(at, _)| ending_at(*at).map(|(_, units)| units).sum()).max().unwrap_or(0)
+}
+
+/// What is asked at once, so many microseconds after what was asked before: at which node, for how many units.
+type Burst = (i64, Vec<(usize, u32)>);
+
+#[test]
+fn no_window_ever_holds_more_than_the_limit_whichever_nodes_are_asked() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let Some(nodes) = runtime.block_on(Nodes::start()) else { return };
+    let bursts =
+        prop::collection::vec((0..20_000_000_i64, prop::collection::vec((0..3_usize, 1..4_u32), 1..30)), 1..25);
+    let limits = prop::sample::select(vec![(1_i64, 60_i64), (20, 60), (300, 60), (50, 100), (1000, 3600)]);
+    let play = async |(limit, seconds): (i64, i64), bursts: Vec<Burst>| {
+        let (_, text) = nodes.limited_key(&[(limit, seconds)]).await;
+        let mut let_in = Vec::new();
+        for (later, asked) in bursts {
+            nodes.world.clock.advance_micros(later * seconds / 60);
+            let at = keyrack_core::micros(nodes.world.now());
+            let verdicts =
+                join_all(asked.iter().map(|(node, units)| nodes.ask(*node, &text, Charge::Units(*units)))).await;
+            let granted = asked.iter().zip(verdicts).filter(|(_, verdict)| verdict.is_grant());
+            let_in.extend(granted.map(|((_, units), _)| (at, *units)));
+        }
+        (most_within(&let_in, seconds * 1_000_000), limit)
+    };
+    let mut runner = runner(24);
+    let outcome = runner.run(&(limits, bursts), |(limit, bursts)| {
+        let (most, limit) = runtime.block_on(play(limit, bursts));
+        prop_assert!(i64::from(most) <= limit, "{} of {}", most, limit);
+        Ok(())
+    });
+    outcome.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_asks_steadily_at_nine_tenths_of_the_rate_is_refused_by_no_node() {
+    let Some(nodes) = Nodes::start().await else { return };
+    for (limit, seconds) in [(7, 60), (20, 60), (48, 60), (400, 60), (30, 3600), (1000, 86_400)] {
+        let (_, text) = nodes.limited_key(&[(limit, seconds)]).await;
+        let start = keyrack_core::micros(nodes.world.now());
+        for at in 0..limit * 9 / 10 * 3 {
+            let moment = start
+                + i64::try_from(i128::from(at) * i128::from(seconds) * 10_000_000 / i128::from(limit * 9)).unwrap();
+            nodes.world.clock.set(keyrack_core::from_micros(moment));
+            // At now this node and now that, as a balancer would send them.
+            let node = usize::try_from(at * at % 7 % 3).unwrap();
+            assert!(nodes.passes(node, &text).await, "request {at} of {limit} in {seconds} s at node {node}");
+        }
+        nodes.world.clock.advance(2 * seconds);
+    }
+}
+
+#[tokio::test]
+async fn all_nodes_together_let_in_exactly_what_is_allowed() {
+    let Some(nodes) = Nodes::start().await else { return };
+    for (limit, seconds) in [(1, 60), (3, 60), (100, 60), (250, 3600)] {
+        let (_, text) = nodes.limited_key(&[(limit, seconds)]).await;
+        for _ in 0..2 {
+            let wanted = usize::try_from(limit).unwrap();
+            assert_eq!(nodes.let_in_at_once(&text, wanted + 5).await, wanted);
+            // Whatever a node held was asked of it, so it is refused with nothing left.
+            let verdict = nodes.ask(1, &text, Charge::Units(1)).await;
+            assert_eq!((verdict.reason(), remaining(&verdict)), (Some(Reason::RateLimited), 0));
+            let wait = verdict.standing.unwrap().retry_after.unwrap();
+            assert!(wait <= Duration::from_secs(u64::try_from(seconds * 17 / 16 + 1).unwrap()), "{wait:?}");
+            nodes.world.clock.advance_micros(i64::try_from(wait.as_micros()).unwrap() - 1);
+            assert!(!nodes.passes(2, &text).await, "not a moment sooner");
+            nodes.world.clock.advance_micros(1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_windows_under_a_minute_each_node_counts_its_own() {
+    let Some(nodes) = Nodes::start().await else { return };
+    let (_, text) = nodes.limited_key(&[(10, 59)]).await;
+    assert_eq!(nodes.let_in_at_once(&text, 15).await, 30);
+}
+
+#[tokio::test]
+async fn what_a_node_does_not_need_the_others_get() {
+    let Some(mut nodes) = Nodes::start().await else { return };
+    let (_, text) = nodes.limited_key(&[(240, 60)]).await;
+    for node in 0..3 {
+        assert!(nodes.passes(node, &text).await);
+    }
+    let held = 240 - 3 - nodes.let_in(0, &text, 250).await;
+    assert!((1..30).contains(&held), "{held} are held by two nodes");
+    // One stops in good order: another has what it gives back, once it asks again.
+    nodes.serving.pop().unwrap().stop().await;
+    nodes.world.clock.advance(1);
+    let got = nodes.let_in(0, &text, 250).await;
+    assert!(got > 0 && got < held, "{got} of {held}");
+    // The other is killed: what it held is lost until the window has gone on.
+    nodes.serving.pop().unwrap().crash().await;
+    nodes.world.clock.advance(1);
+    assert_eq!(nodes.let_in(0, &text, 5).await, 0);
+    nodes.world.clock.advance(64);
+    assert_eq!(nodes.let_in(0, &text, 250).await, 240);
+}
+
+#[tokio::test]
+async fn what_was_granted_in_one_part_of_a_window_is_given_out_in_no_other() {
+    let Some(nodes) = Nodes::start().await else { return };
+    let (_, text) = nodes.limited_key(&[(240, 60)]).await;
+    nodes.world.clock.set("2027-02-01T00:00:00Z".parse().unwrap());
+    assert!(nodes.passes(0, &text).await, "more than that is held");
+    // Parts are 3.75 s. All that is asked now counts in the second one, whoever lets it in.
+    nodes.world.clock.advance(5);
+    assert_eq!(nodes.let_in(0, &text, 8).await, 8);
+    assert_eq!(nodes.let_in_at_once(&text, 240).await, 231);
+    nodes.world.clock.set("2027-02-01T00:01:03.75Z".parse().unwrap());
+    assert_eq!(nodes.let_in_at_once(&text, 240).await, 1, "what was let in in the first");
+    nodes.world.clock.set("2027-02-01T00:01:07.5Z".parse().unwrap());
+    assert_eq!(nodes.let_in_at_once(&text, 240).await, 239);
+}
+
+#[tokio::test]
+async fn a_look_costs_nothing_and_sees_what_others_have_taken() {
+    let Some(nodes) = Nodes::start().await else { return };
+    let (_, text) = nodes.limited_key(&[(10, 60)]).await;
+    for _ in 0..20 {
+        let verdict = nodes.ask(0, &text, Charge::Peek(10)).await;
+        assert_eq!((verdict.reason(), remaining(&verdict)), (None, 10));
+    }
+    assert_eq!(nodes.let_in(1, &text, 6).await, 6);
+    for (units, reason) in [(4, None), (5, Some(Reason::RateLimited))] {
+        let verdict = nodes.ask(2, &text, Charge::Peek(units)).await;
+        assert_eq!((verdict.reason(), remaining(&verdict)), (reason, 4));
+    }
+    assert_eq!(nodes.let_in(0, &text, 6).await, 4);
+}
+
+#[tokio::test]
+async fn a_changed_limit_goes_on_from_what_was_counted() {
+    let Some(nodes) = Nodes::start().await else { return };
+    let (id, text) = nodes.limited_key(&[(240, 60)]).await;
+    for node in 0..3 {
+        assert_eq!(nodes.let_in(node, &text, 2).await, 2);
+    }
+    for (limit, more) in [(6, 0), (30, 24), (31, 1)] {
+        let patch = KeyPatch { rate_limits: Some(Some(vec![(limit, 60)])), ..KeyPatch::default() };
+        nodes.world.engine.update_key(&nodes.world.host(), id, patch).await.unwrap();
+        // What was held under the limit before goes back as each node asks for the first time.
+        let mut let_in = nodes.let_in_at_once(&text, 1).await;
+        nodes.world.clock.advance(1);
+        let_in += nodes.let_in_at_once(&text, 40).await;
+        assert_eq!(let_in, more, "under a limit of {limit}");
+    }
+}
+
+#[tokio::test]
+async fn without_the_database_nobody_is_let_in_that_it_has_to_be_asked_about() {
+    let Some(nodes) = Nodes::start().await else { return };
+    let (id, text) = nodes.limited_key(&[(1600, 60)]).await;
+    assert!(nodes.passes(0, &text).await);
+    let limit = RateLimit::new(1600, 60).unwrap();
+    // Somebody keeps the window to himself.
+    let mut writer = nodes.world.store().await.write(&[]).await.unwrap();
+    writer.lock_window(id.0, limit, &Counts::new(0, [0; 17])).await.unwrap();
+    let guard = nodes.world.any_key();
+    assert!(nodes.passes(0, &text).await, "what is held is given out");
+    let begun = Instant::now();
+    assert_eq!(code(nodes.engines[1].verify(&guard, &presented(&text)).await), "unavailable");
+    assert!(begun.elapsed() >= Duration::from_secs(2), "it has waited");
+    // The others need not find that out one after another.
+    let begun = Instant::now();
+    assert_eq!(code(nodes.engines[1].verify(&guard, &presented(&text)).await), "unavailable");
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    drop(writer);
+    nodes.world.clock.advance(2);
+    assert!(nodes.passes(1, &text).await);
+}
+
+#[tokio::test]
+async fn what_happens_while_a_request_waits_for_units_counts() {
+    let Some(nodes) = Nodes::start().await else { return };
+    let (id, text) = nodes.limited_key(&[(10, 60)]).await;
+    let mut writer = nodes.world.store().await.write(&[]).await.unwrap();
+    writer.lock_window(id.0, RateLimit::new(10, 60).unwrap(), &Counts::new(0, [0; 17])).await.unwrap();
+    let (verdict, ()) = tokio::join!(nodes.ask(0, &text, Charge::Units(1)), async {
+        // It has been asked first, and waits.
+        nodes.world.engine.revoke_key(&nodes.world.host(), id, None).await.unwrap();
+        drop(writer);
+    });
+    assert_eq!(verdict.reason(), Some(Reason::Revoked));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_postgresql_crashes_the_nodes_remember() {
+    let Some(mut cluster) = tokio::task::block_in_place(PrivateCluster::start) else { return };
+    let directory = TempDir::new().unwrap();
+    let nodes = Nodes::of(World::at(cluster.fresh_database(), directory).await).await;
+    let (_, text) = nodes.limited_key(&[(20, 86_400)]).await;
+    assert_eq!(nodes.let_in_at_once(&text, 10).await, 20);
+    tokio::task::block_in_place(|| {
+        cluster.crash();
+        cluster.start_again();
+    });
+    for engine in &nodes.engines {
+        let guard = nodes.world.any_key();
+        until(async || {
+            // Connections that are broken are found out one after another.
+            nodes.world.clock.advance(2);
+            let verdict = match engine.verify(&guard, &presented(&text)).await {
+                Err(Error::Unavailable(..)) => return false,
+                verdict => verdict.unwrap(),
+            };
+            assert_eq!((verdict.reason(), remaining(&verdict)), (Some(Reason::RateLimited), 0));
+            true
+        })
+        .await;
+    }
+}
