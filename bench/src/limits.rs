@@ -12,58 +12,68 @@ use crate::{Options, inside};
 /// More units than any bench asks for.
 const PLENTY: &str = "4000000000000000";
 
+/// How much is limited.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Limits {
+    Nothing,
+    /// A quota, and two windows of the key's group.
+    Usual,
+    /// Two windows of its organization beside.
+    All,
+}
+
+const ALL: [(Limits, &str); 3] =
+    [(Limits::Nothing, "nothing"), (Limits::Usual, "quota, 2 windows"), (Limits::All, "quota, 4 windows")];
+
 /// Prints what requests cost with and without, taken in turn in one process, and decisions inside one process.
 pub(crate) fn measure(options: &Options, filled: &Filled) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let kinds = [(Kind::Good, "good"), (Kind::Hot, "one key")];
+    println!("limits: {} keys", filled.size);
     {
         let server = filled.instance.serve("0")?;
-        let mut ratios = vec![Vec::new(); kinds.len()];
+        let mut runs = vec![Vec::new(); ALL.len() * kinds.len()];
         for _ in 0..options.rounds {
-            let mut rates = Vec::new();
-            for are_on in [false, true] {
-                switch(options, filled, Some(&server), are_on)?;
-                for (kind, _) in kinds {
+            let mut unlimited = Vec::new();
+            for (at, (limits, _)) in ALL.into_iter().enumerate() {
+                switch(options, filled, Some(&server), limits)?;
+                for (kind_at, (kind, _)) in kinds.into_iter().enumerate() {
                     let script = script(folder.path(), kind, filled)?;
-                    rates.push(run(options, &server, &script, "/api/verify")?);
+                    let run = run(options, &server, &script, "/api/verify")?;
+                    if limits == Limits::Nothing {
+                        unlimited.push(run.rate);
+                    }
+                    runs[at * kinds.len() + kind_at].push((run.rate / unlimited[kind_at], run.rate, run.cpu));
                 }
             }
-            let (off, on) = rates.split_at(kinds.len());
-            for (at, (off, on)) in off.iter().zip(on).enumerate() {
-                ratios[at].push((on.rate / off.rate, off.rate, on.rate, off.cpu, on.cpu));
-            }
         }
-        println!("limits: {} keys", filled.size);
-        println!("{:>10} {:>9} {:>9} {:>7} {:>9} {:>9}", "kind", "off", "on", "ratio", "us off", "us on");
-        for ((_, name), mut ratios) in kinds.into_iter().zip(ratios) {
-            ratios.sort_by(|a, b| a.0.total_cmp(&b.0));
-            let (ratio, off, on, cpu_off, cpu_on) = ratios[ratios.len() / 2];
-            println!("{name:>10} {off:>9.0} {on:>9.0} {ratio:>7.2} {cpu_off:>9.2} {cpu_on:>9.2}");
+        println!("{:>10} {:>18} {:>9} {:>7} {:>9}", "kind", "limited by", "a second", "ratio", "us");
+        for (at, mut runs) in runs.into_iter().enumerate() {
+            let ((_, limits), (_, kind)) = (ALL[at / kinds.len()], kinds[at % kinds.len()]);
+            runs.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let (ratio, rate, cpu) = runs[runs.len() / 2];
+            println!("{kind:>10} {limits:>18} {rate:>9.0} {ratio:>7.2} {cpu:>9.2}");
         }
     }
-    for are_on in [false, true] {
-        switch(options, filled, None, are_on)?;
-        println!("with {} limits:", if are_on { "all" } else { "no" });
+    for (limits, name) in ALL {
+        switch(options, filled, None, limits)?;
+        println!("limited by {name}:");
         inside::measure(options, filled)?;
     }
-    switch(options, filled, None, false)
+    switch(options, filled, None, Limits::Nothing)
 }
 
-/// Gives the organization a quota and rate limits, and its group rate limits, or takes all of it away.
-fn switch(options: &Options, filled: &Filled, server: Option<&Server>, are_on: bool) -> anyhow::Result<()> {
-    let organization = ["organizations", "update", "bench", "--tier"];
-    let windows = ["--rate-limit", "1000000000/1m", "--rate-limit", "1000000000/1h"];
+/// Gives the organization and its group what is limited, and takes away what is not.
+fn switch(options: &Options, filled: &Filled, server: Option<&Server>, limits: Limits) -> anyhow::Result<()> {
+    let organization = |rest: &[&'static str]| [&["organizations", "update", "bench", "--tier"], rest].concat();
+    let windows = ["--rate-limit", "1000000000/1s", "--rate-limit", "1000000000/1h"];
     let group = ["groups", "limit", "default"];
-    let commands = if are_on {
-        vec![
-            vec!["tiers", "set", "pro", PLENTY],
-            [&organization[..], &["pro"], &windows].concat(),
-            [&group[..], &windows].concat(),
-        ]
-    } else {
-        vec![[&organization[..], &["enterprise", "--no-rate-limits"]].concat(), group.to_vec()]
+    let commands = match limits {
+        Limits::Nothing => vec![organization(&["enterprise", "--no-rate-limits"]), group.to_vec()],
+        Limits::Usual => vec![organization(&["pro", "--no-rate-limits"]), [&group[..], &windows].concat()],
+        Limits::All => vec![organization(&[&["pro"], &windows[..]].concat()), [&group[..], &windows].concat()],
     };
-    for words in commands {
+    for words in [vec!["tiers", "set", "pro", PLENTY]].into_iter().chain(commands) {
         let mut command = Command::new(&options.keyrack);
         command.args(&words).stdout(Stdio::null());
         match server {

@@ -31,7 +31,7 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let stop = async {
         signals.next().await;
     };
-    server.run(stop).await;
+    server.run(stop).await?;
     upstream.abort();
     announce("\nThe demo is over; nothing of it is left.");
     Ok(ExitCode::from(exit::DONE))

@@ -9,6 +9,7 @@ use keyrack_engine::{Engine, EngineRole, Seat};
 use keyrack_server::{App, Front, ServerSettings};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
+use tokio::runtime;
 use tokio::signal::unix::{self, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -40,7 +41,7 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
             }
         }
     };
-    server.run(stop).await;
+    server.run(stop).await?;
     Ok(ExitCode::from(exit::DONE))
 }
 
@@ -171,7 +172,10 @@ impl Server {
     }
 
     /// Serves until `stop`, finishes what is in flight and gives the seat up.
-    pub(crate) async fn run(self, stop: impl Future<Output = ()>) {
+    pub(crate) async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        // However many requests wait for their turn, the lease is renewed and what was counted is written down in time.
+        let apart =
+            runtime::Builder::new_multi_thread().worker_threads(1).thread_name("engine").enable_all().build()?;
         let (stopping, _) = watch::channel(false);
         let stopped = || {
             let mut stopping = stopping.subscribe();
@@ -182,7 +186,7 @@ impl Server {
         let front = Front::new(self.app);
         // The engine goes on until the last request is answered.
         let (drained, engine_stop) = tokio::sync::oneshot::channel::<()>();
-        let engine = tokio::spawn(self.engine.clone().run(self.seat, async {
+        let engine = apart.spawn(self.engine.clone().run(self.seat, async {
             let _ = engine_stop.await;
         }));
         let metrics = self.metrics.map(|(listener, handle)| {
@@ -208,5 +212,8 @@ impl Server {
         let _ = drained.send(());
         let _ = engine.await;
         self.engine.close().await;
+        // Not before: connections of the database are read by the runtime that made them.
+        apart.shutdown_background();
+        Ok(())
     }
 }

@@ -268,9 +268,15 @@ impl Engine {
         let Some(key) = verdict.admitted() else { return Ok(Some(verdict)) };
         let account = self.account(&key.tenant);
         let shared = self.store.is_shared().then_some(&self.windows);
-        let limits = Applicable::new(key.limits(), shared, || self.clock.uptime());
+        let mut limits = Applicable::new(key.limits(), shared, || self.clock.uptime());
         let (held, has) = account.look(units, now);
-        let room = limits.as_ref().map_or(Room::Enough, |limits| limits.room(units));
+        // Nothing is taken, not even for a moment, by a request that has to wait.
+        let takes = has && !purse.is_peek();
+        let room = match &mut limits {
+            None => Room::Enough,
+            Some(limits) if takes => limits.take(units),
+            Some(limits) => limits.room(units),
+        };
         let (quota, refused) = if room == Room::TooLittle {
             (held, Some(Reason::RateLimited))
         } else if let Some(limits) = limits.as_ref().filter(|_| room == Room::Unknown && !purse.has_looked) {
@@ -284,20 +290,14 @@ impl Engine {
             };
             let is_enough = standing.is_none_or(|standing| standing.remaining >= units.into());
             (standing, (!is_enough).then_some(Reason::QuotaExceeded))
-        } else if let Some(spent) = self.spend(&account, units, now) {
-            let room = limits.as_ref().map_or(Room::Enough, |limits| limits.take(units));
-            if room != Room::Enough {
-                account.give_back(units, spent);
-            }
-            if room == Room::Unknown {
-                // Others were quicker.
-                purse.wait()?;
-                return Ok(None);
-            }
-            (spent.standing, (room == Room::TooLittle).then_some(Reason::RateLimited))
-        } else if purse.is_exhausted {
+        } else if !takes && purse.is_exhausted {
             (held, Some(Reason::QuotaExceeded))
+        } else if let Some(spent) = takes.then(|| self.spend(&account, units, now)).flatten() {
+            (spent.standing, None)
         } else {
+            if let Some(limits) = &mut limits {
+                limits.give_back();
+            }
             purse.is_exhausted = !Box::pin(self.fetch_units(&account, units, now)).await?;
             purse.wait()?;
             return Ok(None);
@@ -324,7 +324,7 @@ impl Engine {
         purse.has_looked = purse.is_peek();
         let wish = if purse.is_peek() { Wish::Look(units) } else { Wish::Units(units) };
         for (window, limit) in limits.unknown(units) {
-            self.ask_for_window(&window, limit, wish).await?;
+            self.ask_for_window(window, limit, wish).await?;
         }
         Ok(())
     }

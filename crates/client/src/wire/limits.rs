@@ -1,5 +1,7 @@
 //! How much may be asked for: rate limits, quotas, tiers.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -47,7 +49,7 @@ pub struct QuotaStanding {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct RateStanding {
     /// Whose it is: `key`, `group` or `organization`.
-    pub of: String,
+    pub of: Cow<'static, str>,
     /// How many units.
     pub limit: u32,
     /// Within how many seconds.

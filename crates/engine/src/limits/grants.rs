@@ -46,9 +46,11 @@ impl Default for Windows {
 }
 
 impl Windows {
-    /// Asks for more units of a window before those that are held are given out. Nobody waits for that.
-    pub(super) fn want(&self, window: &Arc<Shared>) {
-        let _ = self.low.send(Arc::clone(window));
+    /// Asks for more units of those windows of which few are left here. Nobody waits for that.
+    pub(super) fn want_low<'w>(&self, windows: impl Iterator<Item = &'w Arc<Shared>>) {
+        for window in windows.filter(|window| window.is_low()) {
+            let _ = self.low.send(Arc::clone(window));
+        }
     }
 
     /// Gives up all that is held without giving it back: it may be of another life of the database.

@@ -99,10 +99,19 @@ pub(crate) type Holder<'l> = (Owner, Uuid, &'l Limits);
 
 /// All rate limits that one request is counted against. Either all of them count it or none.
 pub(crate) struct Applicable<'l> {
-    limits: Vec<(Owner, Uuid, &'l Limited)>,
+    limits: Vec<Applied<'l>>,
     /// Where longer windows are counted together.
     windows: Option<&'l Windows>,
     at: i64,
+}
+
+/// One of them.
+struct Applied<'l> {
+    of: Owner,
+    limit: RateLimit,
+    counter: &'l Counter,
+    /// What it has counted of the request, and how it stands since.
+    taken: Option<(Counted, Level)>,
 }
 
 impl<'l> Applicable<'l> {
@@ -112,38 +121,38 @@ impl<'l> Applicable<'l> {
         windows: Option<&'l Windows>,
         at: impl FnOnce() -> i64,
     ) -> Option<Self> {
-        if holders.iter().all(|(_, _, limits)| limits.is_empty()) {
+        let count = holders.iter().map(|(_, _, limits)| limits.0.len()).sum();
+        if count == 0 {
             return None;
         }
-        let each = |(of, id, limits): Holder<'l>| limits.0.iter().map(move |limited| (of, id, limited));
-        Some(Self { limits: holders.into_iter().flat_map(each).collect(), windows, at: at() })
+        let (mut limits, at) = (Vec::with_capacity(count), at());
+        for (of, id, held) in holders {
+            for limited in &held.0 {
+                let counter = limited.counter(id, windows.is_some(), at);
+                limits.push(Applied { of, limit: limited.limit, counter, taken: None });
+            }
+        }
+        Some(Self { limits, windows, at })
     }
 
     /// Whether all of them allow so many units now.
     pub(crate) fn room(&self, units: u32) -> Room {
         let mut least = Room::Enough;
-        for (_, id, limited) in &self.limits {
-            let room = match self.counter(*id, limited) {
-                Counter::Own(window) if window.level(limited.limit, self.at, units).remaining < units => {
-                    Room::TooLittle
-                }
-                Counter::Own(_) => Room::Enough,
-                Counter::Shared(window) => window.room(limited.limit, self.at, units),
-            };
-            match room {
+        for applied in &self.limits {
+            match applied.counter.room(applied.limit, self.at, units) {
                 Room::Enough => {}
-                Room::TooLittle => return room,
-                Room::Unknown => least = room,
+                Room::TooLittle => return Room::TooLittle,
+                Room::Unknown => least = Room::Unknown,
             }
         }
         least
     }
 
     /// Those of which the database has to be asked.
-    pub(crate) fn unknown(&self, units: u32) -> impl Iterator<Item = (Arc<Shared>, RateLimit)> {
-        let unknown = move |(_, id, limited): &(Owner, Uuid, &Limited)| match self.counter(*id, limited) {
-            Counter::Shared(window) if window.room(limited.limit, self.at, units) == Room::Unknown => {
-                Some((Arc::clone(window), limited.limit))
+    pub(crate) fn unknown(&self, units: u32) -> impl Iterator<Item = (&'l Arc<Shared>, RateLimit)> {
+        let unknown = move |applied: &Applied<'l>| match applied.counter {
+            Counter::Shared(window) if window.room(applied.limit, self.at, units) == Room::Unknown => {
+                Some((window, applied.limit))
             }
             _ => None,
         };
@@ -151,55 +160,78 @@ impl<'l> Applicable<'l> {
     }
 
     /// Counts units if all of them allow it.
-    pub(crate) fn take(&self, units: u32) -> Room {
-        let mut taken = Vec::with_capacity(self.limits.len());
-        for (_, id, limited) in &self.limits {
-            let counter = self.counter(*id, limited);
-            match self.take_of(counter, limited.limit, units) {
-                Ok(units) => taken.push((counter, units)),
+    pub(crate) fn take(&mut self, units: u32) -> Room {
+        for at in 0..self.limits.len() {
+            let Applied { limit, counter, .. } = self.limits[at];
+            match counter.take(limit, self.at, units) {
+                Ok(taken) => self.limits[at].taken = Some(taken),
                 Err(room) => {
-                    for (counter, units) in taken {
-                        counter.give_back(units);
-                    }
+                    self.give_back();
                     return room;
                 }
             }
         }
+        if let Some(windows) = self.windows {
+            windows.want_low(self.limits.iter().filter_map(|applied| applied.counter.shared()));
+        }
         Room::Enough
     }
 
-    fn take_of(&self, counter: &Counter, limit: RateLimit, units: u32) -> Result<Counted, Room> {
-        match counter {
-            Counter::Own(window) => window.take(limit, self.at, units).ok_or(Room::TooLittle),
-            Counter::Shared(window) => {
-                let taken = window.take(limit, self.at, units)?;
-                if let Some(windows) = self.windows.filter(|_| window.is_low()) {
-                    windows.want(window);
-                }
-                Ok(taken)
+    /// Gives back what was counted for nothing.
+    pub(crate) fn give_back(&mut self) {
+        for applied in &mut self.limits {
+            if let Some((counted, _)) = applied.taken.take() {
+                applied.counter.give_back(counted);
             }
         }
     }
 
     /// How they stand. With `refused` units that were not allowed, each says when it will allow them.
     pub(crate) fn standing(&self, refused: u32) -> Vec<WindowStanding> {
-        let stand = |(of, id, limited): &(Owner, Uuid, &Limited)| {
-            let level = self.counter(*id, limited).level(limited.limit, self.at, refused);
-            let more_in = Duration::from_micros(level.more_in);
-            WindowStanding { of: *of, limit: limited.limit, remaining: level.remaining, more_in }
+        let stand = |applied: &Applied<'_>| {
+            let Applied { of, limit, counter, taken } = *applied;
+            let level = taken.map_or_else(|| counter.level(limit, self.at, refused), |(_, level)| level);
+            WindowStanding { of, limit, remaining: level.remaining, more_in: Duration::from_micros(level.more_in) }
         };
         self.limits.iter().map(stand).collect()
     }
+}
 
-    fn counter<'w>(&self, owner: Uuid, limited: &'w Limited) -> &'w Counter {
-        let is_shared = self.windows.is_some() && limited.limit.seconds() >= SHARED_FROM;
-        let own = || Counter::Own(Window::new(limited.limit, self.at));
-        let new = || if is_shared { Counter::Shared(Arc::new(Shared::new(owner))) } else { own() };
-        limited.window.get_or_init(new)
+impl Limited {
+    fn counter(&self, owner: Uuid, is_shared: bool, at: i64) -> &Counter {
+        self.window.get_or_init(|| {
+            if is_shared && self.limit.seconds() >= SHARED_FROM {
+                Counter::Shared(Arc::new(Shared::new(owner)))
+            } else {
+                Counter::Own(Window::new(self.limit, at))
+            }
+        })
     }
 }
 
 impl Counter {
+    fn shared(&self) -> Option<&Arc<Shared>> {
+        match self {
+            Self::Own(_) => None,
+            Self::Shared(window) => Some(window),
+        }
+    }
+
+    fn room(&self, limit: RateLimit, at: i64, units: u32) -> Room {
+        match self {
+            Self::Own(window) if window.level(limit, at, units).remaining < units => Room::TooLittle,
+            Self::Own(_) => Room::Enough,
+            Self::Shared(window) => window.room(limit, at, units),
+        }
+    }
+
+    fn take(&self, limit: RateLimit, at: i64, units: u32) -> Result<(Counted, Level), Room> {
+        match self {
+            Self::Own(window) => window.take(limit, at, units).ok_or(Room::TooLittle),
+            Self::Shared(window) => Ok((window.take(limit, at, units)?, window.level(limit, at, 0))),
+        }
+    }
+
     fn give_back(&self, counted: Counted) {
         match self {
             Self::Own(window) => window.give_back(counted),

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use keyrack_core::RateLimit;
-use keyrack_core::rate::{COUNTED, Counts, Level, PARTS};
+use keyrack_core::rate::{COUNTED, Counts, Level};
 
 const COUNT_BITS: u32 = 30;
 const COUNT: u64 = (1 << COUNT_BITS) - 1;
@@ -61,12 +61,11 @@ impl Window {
         Self { current: AtomicU64::new(part), slots: std::array::from_fn(|_| AtomicU64::new(before)) }
     }
 
-    /// Counts units if the limit allows them.
-    pub(crate) fn take(&self, limit: RateLimit, at: i64, units: u32) -> Option<Counted> {
+    /// Counts units if the limit allows them; and how it stands then.
+    pub(crate) fn take(&self, limit: RateLimit, at: i64, units: u32) -> Option<(Counted, Level)> {
         let mut part = limit.part_at(at);
         loop {
             part = self.open(part);
-            let before = self.before(part);
             let slot = self.slot(part);
             let seen = Slot(slot.load(Ordering::Acquire));
             let running = match seen.age(part) {
@@ -78,12 +77,15 @@ impl Window {
                     continue;
                 }
             };
-            if before + running + u64::from(units) > limit.limit().into() {
+            // Those before are all closed.
+            let mut counts = Counts::new(part, std::array::from_fn(|age| self.counted_before(part, age as u64)));
+            counts.add(running + u64::from(units));
+            if counts.sum() > limit.limit().into() {
                 return None;
             }
             let counted = Slot::new(part, running + u64::from(units));
             if slot.compare_exchange(seen.0, counted.0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-                return Some(Counted { part, units });
+                return Some((Counted { part, units }, counts.level(limit, at, 0)));
             }
         }
     }
@@ -128,9 +130,9 @@ impl Window {
         let _ = self.slot(part).fetch_update(Ordering::AcqRel, Ordering::Acquire, sealed);
     }
 
-    /// What was counted in the parts before, which are all closed.
-    fn before(&self, part: u64) -> u64 {
-        (1..=PARTS).map(|age| self.counted_in(part, age)).sum()
+    /// What was counted in a part before the one given; nothing in that itself.
+    fn counted_before(&self, part: u64, age: u64) -> u64 {
+        if age == 0 { 0 } else { self.counted_in(part, age) }
     }
 
     fn counted_in(&self, part: u64, age: u64) -> u64 {
@@ -147,6 +149,7 @@ impl Window {
 mod tests {
     use std::sync::atomic::AtomicI64;
 
+    use keyrack_core::rate::PARTS;
     use proptest::prelude::*;
 
     use super::*;
@@ -174,7 +177,8 @@ mod tests {
             let (mut at, mut let_in) = (start, Vec::new());
             for (later, units) in asked {
                 at += later;
-                if window.take(limit, at, units).is_some() {
+                if let Some((_, level)) = window.take(limit, at, units) {
+                    prop_assert_eq!(level, window.level(limit, at, 0));
                     let_in.push((at, units));
                 }
             }
@@ -224,7 +228,7 @@ mod tests {
     fn what_is_given_back_can_be_had_again() {
         let limit = limit(10, 1);
         let window = Window::new(limit, 0);
-        let counted = window.take(limit, 0, 10).unwrap();
+        let (counted, _) = window.take(limit, 0, 10).unwrap();
         assert!(window.take(limit, 1, 1).is_none());
         // Also when its part is over.
         assert!(window.take(limit, 100_000, 1).is_none());
@@ -253,7 +257,7 @@ mod tests {
                     scope.spawn(|| {
                         // Each step is 100 us, and a thread that is held up between two of them is many parts late.
                         let ask = |_| window.take(limit, clock.fetch_add(100, Ordering::Relaxed), 1);
-                        (0..20_000).filter_map(ask).map(|counted| counted.part).collect::<Vec<_>>()
+                        (0..20_000).filter_map(ask).map(|(counted, _)| counted.part).collect::<Vec<_>>()
                     })
                 })
                 .collect();

@@ -128,16 +128,7 @@ impl Quota {
         let block = block.as_ref().filter(|block| block.fits(limit, now))?;
         let (unspent, left) = block.spend(units.into())?;
         let is_low = unspent < block.low.load(Ordering::Relaxed) && !self.wanted.swap(true, Ordering::AcqRel);
-        let of = Some((block.month, block.epoch));
-        Some((Spent { standing: Some(block.standing(left)), of }, is_low))
-    }
-
-    /// Gives back what was spent for nothing. Of a block that is not held any more it is lost.
-    pub(super) fn give_back(&self, units: u32, of: Option<(Month, i64)>) {
-        if let Some(block) = self.block.load().as_ref().filter(|block| Some((block.month, block.epoch)) == of) {
-            block.left.fetch_add(units.into(), Ordering::AcqRel);
-            block.unspent.fetch_add(units.into(), Ordering::AcqRel);
-        }
+        Some((Spent { standing: Some(block.standing(left)) }, is_low))
     }
 
     /// Gives up what is held.

@@ -110,8 +110,6 @@ impl Quotas {
 pub(crate) struct Spent {
     /// How the quota stands then, if there is one.
     pub(crate) standing: Option<QuotaStanding>,
-    /// Of which month and epoch they were.
-    of: Option<(Month, i64)>,
 }
 
 /// An organization's quota at a moment.
@@ -123,14 +121,6 @@ pub(crate) struct Account<'q> {
 }
 
 impl Account<'_> {
-    /// Gives back what was spent for nothing.
-    pub(crate) fn give_back(&self, units: u32, spent: Spent) {
-        match self.limit {
-            Some(_) => self.quota.give_back(units, spent.of),
-            None => drop(self.quota.owed.fetch_sub(units.into(), Ordering::AcqRel)),
-        }
-    }
-
     /// How the quota stands as far as this process knows, and whether it holds so many units of it.
     pub(crate) fn look(&self, units: u32, now: Timestamp) -> (Option<QuotaStanding>, bool) {
         let Some(limit) = self.limit else { return (None, true) };
@@ -145,7 +135,7 @@ impl Engine {
             if account.quota.owed.fetch_add(units.into(), Ordering::AcqRel) == 0 {
                 self.quotas.hold(account.organization);
             }
-            return Some(Spent { standing: None, of: None });
+            return Some(Spent { standing: None });
         };
         let (spent, is_low) = account.quota.spend(limit, units, now)?;
         if is_low {

@@ -101,7 +101,7 @@ pub(crate) fn limit_pairs(limits: Vec<wire::RateLimit>) -> Vec<(i64, i64)> {
 /// How limits stand for the wire; `None` if there are none.
 pub(crate) fn limits(standing: &Standing) -> Option<wire::Limits> {
     let rate = |window: &WindowStanding| wire::RateStanding {
-        of: window.of.as_str().to_owned(),
+        of: window.of.as_str().into(),
         limit: window.limit.limit(),
         window_seconds: window.limit.seconds(),
         remaining: window.remaining,
