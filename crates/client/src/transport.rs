@@ -8,7 +8,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 /// The largest answer that is read.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
@@ -35,6 +35,10 @@ pub enum TransportError {
     Silent(String),
 }
 
+/// How long a connection is kept for another request. The server closes it after ten seconds, and who sends one at that moment
+/// gets no answer.
+const IDLE: Duration = Duration::from_secs(5);
+
 /// HTTP, with TLS for `https` addresses.
 pub struct HttpTransport {
     base: String,
@@ -54,7 +58,9 @@ impl HttpTransport {
         }
         let connector = hyper_rustls::HttpsConnectorBuilder::new();
         let connector = connector.with_webpki_roots().https_or_http().enable_http1().build();
-        Ok(Self { base, client: HyperClient::builder(TokioExecutor::new()).build(connector) })
+        let mut client = HyperClient::builder(TokioExecutor::new());
+        client.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE);
+        Ok(Self { base, client: client.build(connector) })
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -41,7 +41,10 @@ impl Http {
     }
 
     fn with(base: impl Into<String>, connector: HttpConnector) -> Self {
-        let client = Client::builder(TokioExecutor::new()).build(connector);
+        let mut client = Client::builder(TokioExecutor::new());
+        // Sooner than the server, which closes a connection after ten seconds, perhaps while something is sent over it.
+        client.pool_timer(TokioTimer::new()).pool_idle_timeout(Duration::from_secs(3));
+        let client = client.build(connector);
         Self { base: base.into().trim_end_matches('/').to_owned(), key: None, client }
     }
 
