@@ -55,7 +55,7 @@ fn check_escape(digits: Option<&[u8]>) -> Result<(), NonCanonical> {
 }
 
 /// Undoes the escapes `%XX` and nothing else; `None` where a `%` escapes nothing.
-pub(crate) fn percent_decode(text: &str) -> Option<Cow<'_, [u8]>> {
+pub fn percent_decode(text: &str) -> Option<Cow<'_, [u8]>> {
     if !text.contains('%') {
         return Some(Cow::Borrowed(text.as_bytes()));
     }

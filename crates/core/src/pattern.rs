@@ -101,6 +101,13 @@ impl Pattern {
         self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(|(a, b)| slot(a) == slot(b))
     }
 
+    /// Whether it matches a canonical path, as a table with nothing but it would find it.
+    pub fn matches(&self, path: &str) -> bool {
+        let mut table = Table::default();
+        table.insert(self, ());
+        !table.find(path).is_empty()
+    }
+
     /// The values its parameters take in a path that it matches.
     pub fn bind<'p>(&self, path: &'p str) -> Vec<(&str, &'p str)> {
         let mut bound = Vec::new();

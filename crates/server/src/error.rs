@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use keyrack_client::wire::{ErrorBody, ErrorDetail};
 use keyrack_core::Reason;
 use keyrack_core::decide::Outward;
+use keyrack_core::path::NonCanonical;
 use keyrack_engine::{Error, Standing};
 
 use crate::app::App;
@@ -68,6 +69,11 @@ impl ApiError {
     /// 400 about the request as a whole.
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request", message)
+    }
+
+    /// 400 about a path that two parsers could read differently.
+    pub(crate) fn non_canonical(refusal: NonCanonical) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "non_canonical_path", refusal.to_string())
     }
 
     /// 404.

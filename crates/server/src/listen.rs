@@ -24,7 +24,7 @@ use crate::access::Access;
 use crate::app::App;
 use crate::arriving::Arriving;
 use crate::caller::Peer;
-use crate::doors::gateway;
+use crate::doors::{forward_auth, gateway};
 use crate::error::{self, ApiError};
 use crate::load::Crowded;
 use crate::metrics;
@@ -78,6 +78,9 @@ impl Front {
             error::write(&mut response, &refusal, self.app.request_id(), wants_problem);
             return response;
         }
+        if forward_auth::is_asked(request.uri().path()) {
+            return forward_auth::handle(&self.app, request).await;
+        }
         if is_reserved(request.uri().path()) {
             return self.own.answer(request).await;
         }
@@ -88,8 +91,7 @@ impl Front {
 /// Refuses what two parsers could read differently. The gateway looks at the host itself.
 fn check(request: &Request<Body>) -> Result<(), ApiError> {
     let path = request.uri().path();
-    keyrack_core::path::check(path.as_bytes())
-        .map_err(|refusal| ApiError::new(http::StatusCode::BAD_REQUEST, "non_canonical_path", refusal.to_string()))?;
+    keyrack_core::path::check(path.as_bytes()).map_err(ApiError::non_canonical)?;
     if !is_reserved(path) {
         return Ok(());
     }
@@ -103,6 +105,7 @@ fn check(request: &Request<Body>) -> Result<(), ApiError> {
 fn answered_by(path: &str) -> metrics::Front {
     match path {
         "/api/verify" | "/api/verify/batch" | "/api/introspect" => metrics::Front::Verify,
+        path if forward_auth::is_asked(path) => metrics::Front::ForwardAuth,
         path if path.starts_with('/') && is_reserved(path) => metrics::Front::Own,
         _ => metrics::Front::Gateway,
     }
@@ -180,7 +183,10 @@ impl Connections {
             begins.notify_one();
             let front = front.clone();
             async move {
-                let mut request = request.map(|body| Body::new(Arriving::new(body)));
+                // A body that a proxy announces to who asks for none is never read, and nothing that comes in its place.
+                let is_asked = forward_auth::is_asked(request.uri().path());
+                let mut request =
+                    request.map(|body| if is_asked { Body::new(body) } else { Body::new(Arriving::new(body)) });
                 request.extensions_mut().insert(Peer(Some(peer.ip())));
                 if is_crowded {
                     request.extensions_mut().insert(Crowded);

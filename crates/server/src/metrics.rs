@@ -21,9 +21,13 @@ pub(crate) enum Door {
     Introspect,
     /// The gateway.
     Gateway,
+    /// `/forward-auth`.
+    ForwardAuth,
+    /// `/extauthz`.
+    ExtAuthz,
 }
 
-const DOORS: [&str; 4] = ["api", "verify", "introspect", "gateway"];
+const DOORS: [&str; 6] = ["api", "verify", "introspect", "gateway", "forward_auth", "ext_authz"];
 
 struct Counters {
     granted: [Counter; DOORS.len()],
@@ -57,9 +61,11 @@ pub(crate) enum Front {
     Verify,
     /// The gateway.
     Gateway,
+    /// `/forward-auth` and `/extauthz`.
+    ForwardAuth,
 }
 
-const FRONTS: [&str; 3] = ["api", "verify", "gateway"];
+const FRONTS: [&str; 4] = ["api", "verify", "gateway", "forward_auth"];
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 /// How long answers take: the name of the histogram.
 pub const REQUEST_SECONDS: &str = "keyrack_request_duration_seconds";

@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod crude_functions;
+mod forward_auth;
 mod gateway;
 mod lasting;
 mod rate_limits;

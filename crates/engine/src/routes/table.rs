@@ -46,6 +46,17 @@ impl LiveRoute {
         self.route.enabled && self.route.methods.iter().any(|m| m == method)
     }
 
+    /// The same where the route was named and not found by the path, which may be unknown or another one. `None` too if the
+    /// pattern would say something of the place, and does not match.
+    pub fn place_if_matched(&self, path: Option<&str>, directory: &Directory) -> Option<Place> {
+        let binds = ["org", "workspace"].iter().any(|name| self.pattern.has_param(name));
+        match path.filter(|path| self.pattern.matches(path)) {
+            Some(path) => self.place(path, directory),
+            None if binds => None,
+            None => Some(self.workspace.map_or(Place::Nowhere, Place::In)),
+        }
+    }
+
     /// The workspace of the door for a path: the guard's, or the one its `:workspace` names. `None` if the path names an
     /// organization (`:org`) that is not the route's, or a workspace that is not its organization's or not the guard's: then
     /// no key is accepted.
@@ -86,6 +97,8 @@ struct Arranged {
     default: Option<OrganizationId>,
     by_organization: HashMap<OrganizationId, Table<Arc<LiveRoute>>>,
     by_host: HashMap<String, Table<Arc<LiveRoute>>>,
+    /// By name and by id; `None` where two have the same name.
+    named: HashMap<(OrganizationId, String), Option<Arc<LiveRoute>>>,
 }
 
 impl RouteTable {
@@ -102,8 +115,12 @@ impl RouteTable {
                 Some(host) => arranged.by_host.entry(host.clone()).or_default(),
                 None => arranged.by_organization.entry(live.route.organization).or_default(),
             };
-            let pattern = live.pattern.clone();
-            table.insert(&pattern, Arc::new(live));
+            let live = Arc::new(live);
+            for name in [live.route.name.clone(), live.route.id.to_string()] {
+                let same = arranged.named.entry((live.route.organization, name));
+                same.and_modify(|named| *named = None).or_insert_with(|| Some(Arc::clone(&live)));
+            }
+            table.insert(&live.pattern, Arc::clone(&live));
         }
         self.0.store(Arc::new(arranged));
     }
@@ -118,6 +135,14 @@ fn read_door(route: &Route) -> Option<(Guard, Option<WorkspaceId>, Target)> {
 }
 
 impl Engine {
+    /// The open route of an organization that has this name, if no other has it, or this id.
+    pub fn find_named_route(&self, slug: &str, name_or_id: &str) -> Option<Arc<LiveRoute>> {
+        let organization = self.directory.resolve(slug)?.organization.id;
+        let arranged = self.routes.0.load();
+        let named = arranged.named.get(&(organization, name_or_id.to_owned()))?.as_ref();
+        named.filter(|route| route.route.enabled).cloned()
+    }
+
     /// The route for a host, a canonical path and a method. A host of its own has its own routes; elsewhere `/o/{slug}/`
     /// leads to an organization's, and any other path to those of the organization that owns the default host.
     pub fn find_route<'p>(&self, host: &str, path: &'p str, method: &str) -> Option<RouteMatch<'p>> {

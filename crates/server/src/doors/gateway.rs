@@ -10,19 +10,18 @@ use http::header::{CONTENT_SECURITY_POLICY, HOST, HeaderValue};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Request, StatusCode, Uri, Version};
-use keyrack_core::carrier::{self, Carried};
+use keyrack_core::carrier;
 use keyrack_core::decide::Place;
-use keyrack_core::{Decision, Grant};
-use keyrack_engine::{Call, Charge, Person, Presented, RouteMatch, Standing, Target, Verdict, Visit};
+use keyrack_engine::{RouteMatch, Standing, Target};
 
-use super::headers::{self, Identity};
-use super::{carried, limits};
+use super::decide::{Asked, Decided, decide, identity};
+use super::{carried, headers, limits};
 use crate::access::Endpoint;
 use crate::app::App;
 use crate::caller;
 use crate::error::{self, ApiError};
 use crate::load::Crowded;
-use crate::metrics::{Door, decided};
+use crate::metrics::Door;
 use crate::request_id::{RequestId, X_REQUEST_ID};
 use axum::body::Body;
 
@@ -73,7 +72,15 @@ async fn forward(
     if request.headers.get("service-worker").is_some() {
         return Err(ApiError::new(StatusCode::FORBIDDEN, "service_worker", "service workers are not served here"));
     }
-    let Decided { mut verdict, mut visit, session, keeps_authorization } = decide(app, &found, &request).await?;
+    let asked = Asked {
+        method: &request.method,
+        query: request.uri.query(),
+        headers: &request.headers,
+        extensions: &request.extensions,
+        place: found.route.place(found.path, app.engine.directory()).unwrap_or(Place::Elsewhere),
+    };
+    let decided = decide(app, Door::Gateway, &found.route, &asked).await?;
+    let Decided { mut verdict, mut visit, session, keeps_authorization } = decided;
     *counted = verdict.standing.take();
     headers::remove_hop_by_hop(&mut request.headers);
     headers::remove_claims(&mut request.headers, keeps_authorization);
@@ -89,18 +96,6 @@ async fn forward(
         Err(refusal) => refusal.status.as_u16(),
     });
     Ok(answered?.map(|body| carried::noted(body, visit, bytes_in)))
-}
-
-/// Who the upstream is told it is.
-fn identity(app: &App, verdict: &Verdict, session: Option<&Person>) -> Result<Identity, ApiError> {
-    Ok(match (verdict.decision, verdict.admitted(), session) {
-        (Decision::Grant(Grant::Key(_)), Some(key), _) => Identity::of_key(key),
-        (Decision::Grant(Grant::Session(role)), _, Some(person)) => {
-            let tenant = app.engine.directory().tenant(person.organization).ok_or_else(ApiError::unauthorized)?;
-            Identity::of_person(person, &tenant, role)
-        }
-        _ => Identity::default(),
-    })
 }
 
 /// Sends a request that was let in on to the route's upstream.
@@ -158,45 +153,6 @@ pub(crate) fn host(headers: &HeaderMap, uri: &Uri) -> Result<Option<Authority>, 
 /// 400 for a request that names two hosts, or none.
 pub(crate) fn one_host() -> ApiError {
     ApiError::bad_request("a request names one host")
-}
-
-/// What was decided, for whoever is let in.
-struct Decided {
-    verdict: Verdict,
-    visit: Visit,
-    session: Option<Person>,
-    keeps_authorization: bool,
-}
-
-async fn decide(app: &App, found: &RouteMatch<'_>, request: &Parts) -> Result<Decided, ApiError> {
-    let guard = &found.route.guard;
-    let session = if guard.sessions { caller::session(app, &request.headers, &request.method).await? } else { None };
-    let query = request.uri.query().filter(|_| guard.query_key);
-    let credential = caller::credential(&request.headers, query);
-    let keeps_authorization = guard.public && credential == Carried::Foreign;
-    let presented = Presented {
-        credential,
-        session,
-        method: request.method.as_str(),
-        address: caller::address(app, &request.headers, &request.extensions),
-        place: found.route.place(found.path, app.engine.directory()).unwrap_or(Place::Elsewhere),
-        charge: Charge::Units(1),
-        call: Call {
-            endpoint: &found.route.route.path,
-            user_agent: caller::user_agent(&request.headers),
-            door: Some(found.route.route.organization),
-        },
-    };
-    let (verdict, mut visit) = app.engine.visit(guard, &presented).await?;
-    decided(Door::Gateway, verdict.reason());
-    match verdict.reason() {
-        Some(reason) => {
-            let refusal = ApiError { standing: verdict.standing, ..ApiError::denied(reason) };
-            visit.answered(refusal.status.as_u16());
-            Err(refusal)
-        }
-        None => Ok(Decided { verdict, visit, session: presented.session, keeps_authorization }),
-    }
 }
 
 /// The upstream's address with the request's path behind it, and the query as it came but for a key in it.

@@ -1,0 +1,310 @@
+//! `/forward-auth` and `/extauthz`: a proxy asks whether it may let a request through, and sends it on itself.
+//!
+//! Only proxies that the configuration trusts are answered; to everybody else there is nothing here. What they ask about stands in
+//! headers of the one family that the profile in the path names, or, for Envoy, in the request itself. Nothing of the question
+//! is ever read from a query that the caller of the proxy could have written, nor from a body.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::{IntoResponse as _, Response};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body::Body as _;
+use keyrack_core::address::canonical;
+use keyrack_core::decide::Place;
+use keyrack_core::path::percent_decode;
+use keyrack_engine::{LiveRoute, RouteMatch, Standing};
+
+use super::decide::{Asked, Decided, decide, identity};
+use super::headers::Identity;
+use super::limits;
+use crate::access::Endpoint;
+use crate::app::App;
+use crate::caller::{self, Peer};
+use crate::error::{self, ApiError};
+use crate::load::{Crowded, Lane};
+use crate::metrics::Door;
+use crate::request_id::{RequestId, X_REQUEST_ID};
+
+/// The first segment of the paths that proxies ask at.
+const FORWARD_AUTH: &str = "/forward-auth/";
+/// What Envoy puts before the path that it asks about.
+const EXT_AUTHZ: &str = "/extauthz";
+/// What names a route in the path, and is followed by its organization's slug and its name or id.
+const NAMED: &str = "guard/";
+
+/// Headers in which a proxy says what it asks about.
+struct Family {
+    uri: HeaderName,
+    method: HeaderName,
+    host: HeaderName,
+}
+
+static X_FORWARDED: Family = Family {
+    uri: HeaderName::from_static("x-forwarded-uri"),
+    method: HeaderName::from_static("x-forwarded-method"),
+    host: HeaderName::from_static("x-forwarded-host"),
+};
+static X_ORIGINAL: Family = Family {
+    uri: HeaderName::from_static("x-original-uri"),
+    method: HeaderName::from_static("x-original-method"),
+    host: HeaderName::from_static("x-original-host"),
+};
+
+/// The proxies, by what they send and what they make of an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Profile {
+    Nginx,
+    Caddy,
+    Traefik,
+    Haproxy,
+    Apisix,
+    Envoy,
+}
+
+impl Profile {
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "nginx" => Self::Nginx,
+            "caddy" => Self::Caddy,
+            "traefik" => Self::Traefik,
+            "haproxy" => Self::Haproxy,
+            "apisix" => Self::Apisix,
+            _ => return None,
+        })
+    }
+
+    fn door(self) -> Door {
+        if self == Self::Envoy { Door::ExtAuthz } else { Door::ForwardAuth }
+    }
+
+    /// The headers it speaks in; `None` if it sends the request as it is.
+    fn family(self) -> Option<&'static Family> {
+        match self {
+            Self::Nginx | Self::Haproxy => Some(&X_ORIGINAL),
+            Self::Caddy | Self::Traefik | Self::Apisix => Some(&X_FORWARDED),
+            Self::Envoy => None,
+        }
+    }
+
+    /// The status it is told. nginx makes 500 of whatever is neither 2xx, 401 nor 403, so it is told 403 where nothing would
+    /// change if it asked again; of 429 and 503 its configuration makes what they are.
+    fn status(self, status: StatusCode) -> StatusCode {
+        let is_known = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS);
+        if self == Self::Nginx && status.is_client_error() && !is_known { StatusCode::FORBIDDEN } else { status }
+    }
+}
+
+/// What a proxy asks.
+struct Question<'r> {
+    profile: Profile,
+    /// The slug of an organization and the name or id of its route, if the path names one.
+    named: Option<(&'r str, Cow<'r, str>)>,
+    /// The request target, where it stands in the path.
+    target: Option<&'r str>,
+}
+
+/// Whether a path is one of those that proxies ask at.
+pub(crate) fn is_asked(path: &str) -> bool {
+    path.starts_with(FORWARD_AUTH)
+        || path.strip_prefix(EXT_AUTHZ).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Answers a proxy.
+pub(crate) async fn handle(app: &App, request: Request<Body>) -> Response {
+    let id = app.request_id();
+    // Nobody reads it: what a proxy announces may never come, and what comes instead may be its next question.
+    let (request, body) = request.into_parts();
+    let has_body = !body.is_end_stream();
+    drop(body);
+    let wants_problem = error::wants_problem(&request.headers);
+    let (mut profile, mut endpoint) = (None, None);
+    let mut response = match answer(app, &request, &mut profile, &mut endpoint).await {
+        Ok(allowed) => allowed.into_response(),
+        Err(refusal) => refused(app, &request, refusal, profile, id, wants_problem),
+    };
+    if let Some(endpoint) = endpoint {
+        response.extensions_mut().insert(endpoint);
+    }
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_REQUEST_ID, id.header());
+    if has_body {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// What a proxy is told of a request that it may let through. The body is empty: nginx and Caddy throw a connection away that
+/// brings one.
+struct Allowed {
+    identity: Identity,
+    standing: Option<Box<Standing>>,
+}
+
+impl Allowed {
+    fn into_response(self) -> Response {
+        let mut response = StatusCode::OK.into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_LENGTH, 0.into());
+        self.identity.write(headers);
+        if let Some(standing) = &self.standing {
+            limits::write(headers, standing);
+        }
+        response
+    }
+}
+
+/// No answer but a grant tells who it is about: some proxies show their callers all that a refusal bears.
+fn refused(
+    app: &App,
+    request: &Parts,
+    refusal: ApiError,
+    profile: Option<Profile>,
+    id: RequestId,
+    wants_problem: bool,
+) -> Response {
+    let from = profile.and_then(|_| caller::address(app, &request.headers, &request.extensions));
+    let refusal = refusal.weighed(app, from);
+    let mut response = ().into_response();
+    error::write(&mut response, &refusal, id, wants_problem);
+    if let Some(profile) = profile {
+        *response.status_mut() = profile.status(refusal.status);
+    }
+    if profile == Some(Profile::Nginx) {
+        // It shows nobody the body, and would have to throw the connection away.
+        response.headers_mut().insert(CONTENT_LENGTH, 0.into());
+        *response.body_mut() = Body::empty();
+    }
+    response
+}
+
+async fn answer(
+    app: &App,
+    request: &Parts,
+    profile: &mut Option<Profile>,
+    endpoint: &mut Option<Endpoint>,
+) -> Result<Allowed, ApiError> {
+    let question = Some(request).filter(|request| is_trusted(app, request)).and_then(question);
+    let question = question.ok_or_else(ApiError::not_found)?;
+    *profile = Some(question.profile);
+    let is_crowded = request.extensions.get::<Crowded>().is_some();
+    let _room = app.load.enter(Lane::Memory, is_crowded).await?;
+    app.engine.require_serving()?;
+    let original = Original::read(&question, request)?;
+    let (route, place) = original.route(app, &question)?;
+    *endpoint = Endpoint::of_route(&route.route.path);
+    let asked = Asked {
+        method: &original.method,
+        query: original.query,
+        headers: &request.headers,
+        extensions: &request.extensions,
+        place,
+    };
+    let Decided { mut verdict, mut visit, session, .. } = decide(app, question.profile.door(), &route, &asked).await?;
+    visit.answered(StatusCode::OK.as_u16());
+    let identity = identity(app, &verdict, session.as_ref())?;
+    Ok(Allowed { identity, standing: verdict.standing.take() })
+}
+
+fn is_trusted(app: &App, request: &Parts) -> bool {
+    let peer = request.extensions.get::<Peer>().and_then(|peer| peer.0).map(canonical);
+    peer.is_some_and(|peer| app.settings.trusted_proxies.iter().any(|net| net.contains(&peer)))
+}
+
+fn question(request: &Parts) -> Option<Question<'_>> {
+    let path = request.uri.path();
+    if let Some(rest) = path.strip_prefix(FORWARD_AUTH) {
+        let (name, rest) = rest.split_once('/').unwrap_or((rest, ""));
+        let profile = Profile::named(name)?;
+        // What stands behind the profile and names no route is a slip, and no question.
+        let named = if rest.is_empty() { None } else { Some(named(rest)?) };
+        return Some(Question { profile, named, target: None });
+    }
+    let target = request.uri.path_and_query()?.as_str().strip_prefix(EXT_AUTHZ)?;
+    Some(Question { profile: Profile::Envoy, named: None, target: Some(target) })
+}
+
+/// The organization and the route that a path names.
+fn named(path: &str) -> Option<(&str, Cow<'_, str>)> {
+    let (organization, route) = path.strip_prefix(NAMED)?.split_once('/')?;
+    let route = match percent_decode(route).filter(|_| !route.contains('/'))? {
+        Cow::Borrowed(_) => Cow::Borrowed(route),
+        Cow::Owned(decoded) => Cow::Owned(String::from_utf8(decoded).ok()?),
+    };
+    Some((organization, route))
+}
+
+/// The request that is asked about.
+struct Original<'r> {
+    method: Method,
+    host: Option<String>,
+    path: Option<&'r str>,
+    query: Option<&'r str>,
+}
+
+impl<'r> Original<'r> {
+    fn read(question: &Question<'r>, request: &'r Parts) -> Result<Self, ApiError> {
+        let headers = &request.headers;
+        let Some(family) = question.profile.family() else {
+            let host = super::gateway::host(headers, &request.uri)?;
+            let (path, query) = split(question.target.unwrap_or_default())?;
+            let host = host.map(|host| host.host().to_ascii_lowercase());
+            return Ok(Self { method: request.method.clone(), host, path: Some(path), query });
+        };
+        let method = only(headers, &family.method)?.map(|method| Method::from_bytes(method.as_bytes()));
+        let method = method.transpose().map_err(|_| untold(&family.method))?;
+        let target = only(headers, &family.uri)?.map(split).transpose()?;
+        let host = only(headers, &family.host)?.map(|host| {
+            let host: Result<http::uri::Authority, _> = host.parse();
+            host.map(|host| host.host().to_ascii_lowercase()).map_err(|_| untold(&family.host))
+        });
+        let method = method.ok_or_else(|| untold(&family.method))?;
+        let (path, query) = target.map_or((None, None), |(path, query)| (Some(path), query));
+        Ok(Self { method, host: host.transpose()?, path, query })
+    }
+
+    /// The route that decides about it, and where it is.
+    fn route(&self, app: &App, question: &Question<'_>) -> Result<(Arc<LiveRoute>, Place), ApiError> {
+        let directory = app.engine.directory();
+        let family = question.profile.family();
+        if let Some((organization, route)) = &question.named {
+            let route = app.engine.find_named_route(organization, route).ok_or_else(ApiError::not_found)?;
+            let place = route.place_if_matched(self.path, directory).unwrap_or(Place::Elsewhere);
+            return Ok((route, place));
+        }
+        let told = |name: fn(&Family) -> &HeaderName| {
+            move || family.map_or_else(super::gateway::one_host, |family| untold(name(family)))
+        };
+        let host = self.host.as_deref().ok_or_else(told(|family| &family.host))?;
+        let path = self.path.ok_or_else(told(|family| &family.uri))?;
+        let found = app.engine.find_route(host, path, self.method.as_str()).ok_or_else(ApiError::not_found)?;
+        let RouteMatch { route, path } = found;
+        let place = route.place(path, directory).unwrap_or(Place::Elsewhere);
+        Ok((route, place))
+    }
+}
+
+/// The one value of a header; `None` if it is not there. Of two, one may be the caller's.
+fn only<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Result<Option<&'r str>, ApiError> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| untold(name)),
+        (Some(_), Some(_)) => Err(ApiError::bad_request(format!("{name} is there twice"))),
+    }
+}
+
+fn untold(name: &HeaderName) -> ApiError {
+    ApiError::bad_request(format!("the proxy has to say in {name} what it asks about"))
+}
+
+/// The path and the query of a request target. A path that its target might read otherwise is refused and never mended.
+fn split(target: &str) -> Result<(&str, Option<&str>), ApiError> {
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    keyrack_core::path::check(path.as_bytes()).map_err(ApiError::non_canonical)?;
+    Ok((path, query))
+}
