@@ -172,6 +172,9 @@ impl Engine {
             return Err(Error::Unavailable("the log of changes has been replaced", None));
         }
         self.note_up_to_date();
+        if !self.is_serving() {
+            self.windows.close_all();
+        }
         self.lease.grant(sent);
         Ok(())
     }

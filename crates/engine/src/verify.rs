@@ -282,6 +282,8 @@ impl Engine {
         } else if let Some(limits) = limits.as_ref().filter(|_| room == Room::Unknown && !purse.has_looked) {
             Box::pin(self.ask_for_windows(limits, purse, units)).await?;
             return Ok(None);
+        } else if room == Room::Unknown && limits.as_ref().is_some_and(|limits| !limits.seem_enough(units)) {
+            (held, Some(Reason::RateLimited))
         } else if purse.is_peek() {
             let known = if has { Some(held) } else { purse.read };
             let Some(standing) = known else {

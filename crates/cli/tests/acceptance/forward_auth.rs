@@ -218,6 +218,23 @@ both_databases! {
         }
     }
 
+    async fn a_host_is_the_same_however_it_is_written(database: Database) {
+        let keyrack = start(database);
+        let target = json!({"kind": "upstream", "url": "http://127.0.0.1:9"});
+        let route = json!({"path": "/*rest", "host": "secret.test", "guard": {"scope": "a:read"}, "target": target});
+        keyrack.owner().make("/api/routes", route).await;
+        self::route(&keyrack, "/*rest", json!({"public": true})).await;
+        for name in PROXIES.into_iter().filter(|name| *name != "envoy") {
+            let proxy = Proxy::new(&keyrack, name);
+            let (uri, method, host) = proxy.family();
+            for (asked, status) in [("api.test", 200), ("secret.test", 401), ("SECRET.test:8080", 401), ("secret.test.", 401),
+                ("secret.test.:80", 401), ("secret.test@api.test", 400), ("api.test@secret.test", 400), ("secret.test,api.test", 400), ("", 400)] {
+                let request = proxy.http.get(&format!("/forward-auth/{name}")).header(uri, "/a").header(method, "GET");
+                assert_eq!(request.header(host, asked).send().await.status, proxy.told(status), "{name}: {asked}");
+            }
+        }
+    }
+
     async fn a_question_may_name_the_route_that_decides(database: Database) {
         let keyrack = start(database);
         let owner = keyrack.owner();
@@ -239,6 +256,8 @@ both_databases! {
                 expect_allowed(proxy.asks_at(&named(route), "GET", "/any").bearer(&key.secret).send().await, Some(&key));
                 expect_kept_out(proxy.asks_at(&named(route), "DELETE", "/any").bearer(&key.secret).send().await, &proxy, 403);
             }
+            // It takes the methods that it takes by its path.
+            expect_kept_out(proxy.asks_at(&named("reading"), "CONNECT", "/any").bearer(&key.secret).send().await, &proxy, 404);
             for route in ["nothing", "twin", "READING"] {
                 expect_kept_out(proxy.asks_at(&named(route), "GET", "/any").bearer(&key.secret).send().await, &proxy, 404);
             }

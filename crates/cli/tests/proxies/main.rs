@@ -210,6 +210,28 @@ fn configured(
     }
 }
 
+/// HAProxy goes on with a request whose script fails; the configuration must not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_that_fails_lets_nobody_pass() {
+    let Some(program) = program(Kind::Haproxy) else { return };
+    let keyrack = Keyrack::start(KEYRACK, Database::Sqlite);
+    let (service, directory, port) = (Upstream::start().await, TempDir::new().unwrap(), free_port());
+    let proxy = configured(Kind::Haproxy, program, directory.path(), &keyrack, &service, port);
+    let proxy = proxy.env("KEYRACK_URL", "no address").start();
+    let http = Http::new(format!("http://127.0.0.1:{port}"));
+    let until = Instant::now() + Duration::from_secs(30);
+    while http.get("/").try_send().await.is_err() {
+        assert!(Instant::now() < until, "{}", proxy.stderr());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    http.get("/v1/a").header("x-consumer-id", "forged").send().await.expect_status(503);
+    // A question with so many lines would be more than it can hold.
+    let many = (0..98).fold(http.get("/v1/a"), |request, _| request.header("accept", "a"));
+    many.send().await.expect_status(503);
+    http.get("/v1/a").send().await.expect_status(503);
+    assert_eq!(service.count(), 0);
+}
+
 macro_rules! with_each_proxy {
     ($(async fn $name:ident($front:ident: Front) $body:block)*) => {$(
         mod $name {
@@ -278,7 +300,16 @@ with_each_proxy! {
         for name in IDENTITY {
             lies = lies.header(name, "forged").header(name.replace('-', "_"), "forged").header(name.replacen('-', "_", 1), "forged");
         }
-        front.expect_let_in(lies).await;
+        let seen = front.expect_let_in(lies).await;
+        let connection = seen["headers"].as_array().unwrap().iter().filter(|header| header[0] == "connection");
+        assert!(connection.clone().all(|header| !header[1].as_str().unwrap().to_lowercase().contains("x-")), "{seen}");
+        // No tunnel but a WebSocket.
+        let upgrade = front.http.get("/v1/a").bearer(&secret).header("connection", "Upgrade, HTTP2-Settings");
+        let upgrade = upgrade.header("upgrade", "h2c").header("http2-settings", "AAMAAABkAAQCAAAAAAIAAAAA");
+        if let Ok(answer) = upgrade.try_send().await && answer.status == 200 {
+            let seen = answer.json();
+            assert!(seen["headers"].as_array().unwrap().iter().all(|header| header[0] != "upgrade"), "{seen}");
+        }
         for family in [["x-original-uri", "x-original-method", "x-original-host"], ["x-forwarded-uri", "x-forwarded-method", "x-forwarded-host"]] {
             let lies = |target: &str, told: &str| {
                 let request = front.http.get(target).bearer(&secret).header(family[0], told).header(family[1], "GET");

@@ -53,6 +53,14 @@ impl Windows {
         }
     }
 
+    /// Gives out no more of what is held: nobody knows how long this process, or the whole machine, has stood still.
+    pub(crate) fn close_all(&self) {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        for allowance in held.values().filter_map(|window| window.allowance.load_full()) {
+            allowance.close();
+        }
+    }
+
     /// Gives up all that is held without giving it back: it may be of another life of the database.
     pub(crate) fn drop_all(&self) {
         let held = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
@@ -131,7 +139,7 @@ impl Engine {
         let remembered = before.as_ref().map_or(Counts::new(0, [0; rate::COUNTED]), |before| before.counts.clone());
         let mut writer = self.store.write(&[]).await?;
         let locked = writer.lock_window(window.owner, limit, &remembered).await?;
-        let now = self.clock.common(locked.at);
+        let (now, heard_at) = (self.clock.common(locked.at), self.clock.uptime());
         let mut counts = locked.counts;
         counts.open(limit.part_at(now));
         let is_of_now = |held: &Allowance| held.limit == limit && held.counts.part() == counts.part();
@@ -151,10 +159,11 @@ impl Engine {
         let unspent = kept.map_or_else(|| Arc::new(AtomicI64::new(0)), |kept| Arc::clone(&kept.unspent));
         unspent.fetch_add(int(taken), Ordering::AcqRel);
         let ends_in = (counts.part() + 1).saturating_mul(limit.part()).saturating_sub(u64::try_from(now).unwrap_or(0));
-        let until = asked_at.saturating_add_unsigned(ends_in);
+        // Longer than a part only where the database's clock went back.
+        let until = asked_at.saturating_add_unsigned(ends_in.min(limit.part()));
         let has_too_few = lacking > left || left == 0;
         let in_vain_until = if has_too_few { until.min(self.clock.uptime() + ASK_AGAIN) } else { 0 };
-        let (ahead, low) = (now - asked_at, int(taken) / 2);
+        let (ahead, low) = (now - heard_at, int(taken) / 2);
         let allowance = Allowance { limit, counts, ahead, until, in_vain_until, low, unspent };
         window.allowance.store(Some(Arc::new(allowance)));
         self.windows.hold(window, limit);

@@ -148,6 +148,12 @@ impl<'l> Applicable<'l> {
         least
     }
 
+    /// Whether all of them seem to allow so many units, by what is known.
+    pub(crate) fn seem_enough(&self, units: u32) -> bool {
+        let is_enough = |applied: &Applied<'_>| applied.counter.level(applied.limit, self.at, units).remaining >= units;
+        self.limits.iter().all(is_enough)
+    }
+
     /// Those of which the database has to be asked.
     pub(crate) fn unknown(&self, units: u32) -> impl Iterator<Item = (&'l Arc<Shared>, RateLimit)> {
         let unknown = move |applied: &Applied<'l>| match applied.counter {

@@ -135,12 +135,12 @@ fn read_door(route: &Route) -> Option<(Guard, Option<WorkspaceId>, Target)> {
 }
 
 impl Engine {
-    /// The open route of an organization that has this name, if no other has it, or this id.
-    pub fn find_named_route(&self, slug: &str, name_or_id: &str) -> Option<Arc<LiveRoute>> {
+    /// The open route of an organization that has this name, if no other has it, or this id, and takes the method.
+    pub fn find_named_route(&self, slug: &str, name_or_id: &str, method: &str) -> Option<Arc<LiveRoute>> {
         let organization = self.directory.resolve(slug)?.organization.id;
         let arranged = self.routes.0.load();
         let named = arranged.named.get(&(organization, name_or_id.to_owned()))?.as_ref();
-        named.filter(|route| route.route.enabled).cloned()
+        named.filter(|route| route.takes(method)).cloned()
     }
 
     /// The route for a host, a canonical path and a method. A host of its own has its own routes; elsewhere `/o/{slug}/`

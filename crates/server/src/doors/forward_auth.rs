@@ -252,15 +252,15 @@ impl<'r> Original<'r> {
         let Some(family) = question.profile.family() else {
             let host = super::gateway::host(headers, &request.uri)?;
             let (path, query) = split(question.target.unwrap_or_default())?;
-            let host = host.map(|host| host.host().to_ascii_lowercase());
+            let host = host.as_ref().map(super::gateway::host_name).transpose()?;
             return Ok(Self { method: request.method.clone(), host, path: Some(path), query });
         };
         let method = only(headers, &family.method)?.map(|method| Method::from_bytes(method.as_bytes()));
         let method = method.transpose().map_err(|_| untold(&family.method))?;
         let target = only(headers, &family.uri)?.map(split).transpose()?;
         let host = only(headers, &family.host)?.map(|host| {
-            let host: Result<http::uri::Authority, _> = host.parse();
-            host.map(|host| host.host().to_ascii_lowercase()).map_err(|_| untold(&family.host))
+            let host: http::uri::Authority = host.parse().map_err(|_| untold(&family.host))?;
+            super::gateway::host_name(&host)
         });
         let method = method.ok_or_else(|| untold(&family.method))?;
         let (path, query) = target.map_or((None, None), |(path, query)| (Some(path), query));
@@ -272,7 +272,8 @@ impl<'r> Original<'r> {
         let directory = app.engine.directory();
         let family = question.profile.family();
         if let Some((organization, route)) = &question.named {
-            let route = app.engine.find_named_route(organization, route).ok_or_else(ApiError::not_found)?;
+            let route = app.engine.find_named_route(organization, route, self.method.as_str());
+            let route = route.ok_or_else(ApiError::not_found)?;
             let place = route.place_if_matched(self.path, directory).unwrap_or(Place::Elsewhere);
             return Ok((route, place));
         }

@@ -65,7 +65,7 @@ async fn forward(
     let _room = app.load.forward(request.extensions().get::<Crowded>().is_some())?;
     app.engine.require_serving()?;
     let (mut request, body) = request.into_parts();
-    let host = host(&request.headers, &request.uri)?.ok_or_else(one_host)?.host().to_ascii_lowercase();
+    let host = host_name(&host(&request.headers, &request.uri)?.ok_or_else(one_host)?)?;
     let path = request.uri.path().to_owned();
     let found = app.engine.find_route(&host, &path, request.method.as_str()).ok_or_else(ApiError::not_found)?;
     *endpoint = Endpoint::of_route(&found.route.route.path);
@@ -148,6 +148,16 @@ pub(crate) fn host(headers: &HeaderMap, uri: &Uri) -> Result<Option<Authority>, 
         return Err(one_host());
     }
     Ok(host)
+}
+
+/// The name by which routes of a host are found. With a dot at its end it is the same host to whoever resolves it; what is
+/// two names to somebody is refused.
+pub(crate) fn host_name(host: &Authority) -> Result<String, ApiError> {
+    if host.as_str().contains(['@', ',']) {
+        return Err(one_host());
+    }
+    let name = host.host();
+    Ok(name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase())
 }
 
 /// 400 for a request that names two hosts, or none.

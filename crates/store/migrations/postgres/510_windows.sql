@@ -1,7 +1,6 @@
 -- What the processes that serve this database have been granted of rate limits that they count together: of a key, a group or
 -- an organization, in the running part of the window and the 16 before it. Parts are numbered by this database's clock.
--- Without a log of its own: when PostgreSQL crashes, what the nodes remember has to do, and they do remember.
-CREATE UNLOGGED TABLE rate_window (
+CREATE TABLE rate_window (
     owner_id UUID NOT NULL,
     seconds BIGINT NOT NULL,
     part BIGINT NOT NULL,
