@@ -177,7 +177,7 @@ fn configured(
                 .join(" ");
             let (pid, include) = (at("nginx.pid"), at("keyrack.conf"));
             let main = format!(
-                "daemon off; worker_processes 1; pid {pid}; error_log stderr; events {{}} \
+                "daemon off; master_process off; pid {pid}; error_log stderr; events {{}} \
                  http {{ access_log off; {temporary} include {include}; }}"
             );
             std::fs::write(at("nginx.conf"), main).unwrap();
