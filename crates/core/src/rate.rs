@@ -137,8 +137,8 @@ pub struct Level {
     pub more_in: u64,
 }
 
-/// What was counted of a window, in each part that counts.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// What was counted of a window, in each part that counts. By default nothing, ever.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Counts {
     /// The number of the running part.
     part: u64,

@@ -52,9 +52,8 @@ impl FromRow for Surroundings {
 
 impl Writer {
     /// The window of this length of a key, a group or an organization, which nobody else changes until this transaction ends.
-    /// Where the database knows of none, what this process remembers of it counts.
-    pub async fn lock_window(&mut self, owner: Uuid, limit: RateLimit, remembered: &Counts) -> Result<LockedWindow> {
-        let window = window(owner, limit, remembered);
+    pub async fn lock_window(&mut self, owner: Uuid, limit: RateLimit) -> Result<LockedWindow> {
+        let window = window(owner, limit, &Counts::default());
         let Granted(counts) = self.tx.fetch(LOCK, &window).await?.ok_or(StoreError::RowsAffected(0))?;
         let Surroundings { at, nodes } = self.surroundings().await?;
         Ok(LockedWindow { counts, at, nodes })

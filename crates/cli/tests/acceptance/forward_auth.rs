@@ -6,19 +6,9 @@ use keyrack_testkit::http::{Request, raw};
 use keyrack_testkit::{Answer, Database, Http, Keyrack, both_databases};
 use serde_json::{Value, json};
 
-use crate::support::{Caller as _, INVALID_API_KEY, KEYRACK, Key, expect_refusal};
+use crate::support::{Caller as _, IDENTITY, INVALID_API_KEY, KEYRACK, Key, expect_refusal};
 
 const PROXIES: [&str; 6] = ["nginx", "haproxy", "caddy", "traefik", "apisix", "envoy"];
-const IDENTITY: [&str; 8] = [
-    "x-consumer-id",
-    "x-consumer-username",
-    "x-consumer-groups",
-    "x-credential-identifier",
-    "x-keyrack-key-name",
-    "x-keyrack-workspace",
-    "x-keyrack-scopes",
-    "x-keyrack-role",
-];
 const HOST: &str = "api.example.com";
 /// The address of the one proxy that is trusted.
 const TRUSTED: &str = "127.0.0.2";

@@ -14,6 +14,17 @@ use tokio::sync::{Mutex, MutexGuard};
 pub(crate) const KEYRACK: &str = env!("CARGO_BIN_EXE_keyrack");
 /// The body of every 401, byte for byte.
 pub(crate) const INVALID_API_KEY: &str = r#"{"error":"invalid_api_key","message":"Invalid API key"}"#;
+/// What tells a service who calls.
+pub(crate) const IDENTITY: [&str; 8] = [
+    "x-consumer-id",
+    "x-consumer-username",
+    "x-consumer-groups",
+    "x-credential-identifier",
+    "x-keyrack-key-name",
+    "x-keyrack-workspace",
+    "x-keyrack-scopes",
+    "x-keyrack-role",
+];
 /// How long to look for what must come.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait between two looks.

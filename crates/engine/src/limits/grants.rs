@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use keyrack_core::RateLimit;
-use keyrack_core::rate::{self, Counts};
+use keyrack_core::rate;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use uuid::Uuid;
@@ -136,9 +136,8 @@ impl Engine {
             return Ok(());
         }
         let before = window.allowance.load_full();
-        let remembered = before.as_ref().map_or(Counts::new(0, [0; rate::COUNTED]), |before| before.counts.clone());
         let mut writer = self.store.write(&[]).await?;
-        let locked = writer.lock_window(window.owner, limit, &remembered).await?;
+        let locked = writer.lock_window(window.owner, limit).await?;
         let (now, heard_at) = (self.clock.common(locked.at), self.clock.uptime());
         let mut counts = locked.counts;
         counts.open(limit.part_at(now));
@@ -225,7 +224,7 @@ impl Engine {
             return Ok(());
         }
         let mut writer = self.store.write(&[]).await?;
-        let mut counts = writer.lock_window(window.owner, held.limit, &held.counts).await?.counts;
+        let mut counts = writer.lock_window(window.owner, held.limit).await?.counts;
         counts.give_back(held.counts.part(), unspent);
         writer.commit_window(window.owner, held.limit, &counts).await?;
         Ok(())

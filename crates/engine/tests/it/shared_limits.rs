@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use keyrack_core::rate::Counts;
 use keyrack_core::{RateLimit, Reason};
 use keyrack_engine::{Charge, Engine, EngineRole, Error, KeyPatch, NewKey, Presented, Verdict};
 use keyrack_testkit::{Database, postgres::PrivateCluster};
@@ -240,7 +239,7 @@ async fn without_the_database_nobody_is_let_in_that_it_has_to_be_asked_about() {
     let limit = RateLimit::new(1600, 60).unwrap();
     // Somebody keeps the window to himself.
     let mut writer = nodes.world.store().await.write(&[]).await.unwrap();
-    writer.lock_window(id.0, limit, &Counts::new(0, [0; 17])).await.unwrap();
+    writer.lock_window(id.0, limit).await.unwrap();
     let guard = nodes.world.any_key();
     assert!(nodes.passes(0, &text).await, "what is held is given out");
     let begun = Instant::now();
@@ -260,7 +259,7 @@ async fn what_happens_while_a_request_waits_for_units_counts() {
     let Some(nodes) = Nodes::start().await else { return };
     let (id, text) = nodes.limited_key(&[(10, 60)]).await;
     let mut writer = nodes.world.store().await.write(&[]).await.unwrap();
-    writer.lock_window(id.0, RateLimit::new(10, 60).unwrap(), &Counts::new(0, [0; 17])).await.unwrap();
+    writer.lock_window(id.0, RateLimit::new(10, 60).unwrap()).await.unwrap();
     let (verdict, ()) = tokio::join!(nodes.ask(0, &text, Charge::Units(1)), async {
         // It has been asked first, and waits.
         nodes.world.engine.revoke_key(&nodes.world.host(), id, None).await.unwrap();

@@ -277,11 +277,9 @@ impl<'r> Original<'r> {
             let place = route.place_if_matched(self.path, directory).unwrap_or(Place::Elsewhere);
             return Ok((route, place));
         }
-        let told = |name: fn(&Family) -> &HeaderName| {
-            move || family.map_or_else(super::gateway::one_host, |family| untold(name(family)))
-        };
-        let host = self.host.as_deref().ok_or_else(told(|family| &family.host))?;
-        let path = self.path.ok_or_else(told(|family| &family.uri))?;
+        let missing = |name: Option<&HeaderName>| name.map_or_else(super::gateway::one_host, untold);
+        let host = self.host.as_deref().ok_or_else(|| missing(family.map(|family| &family.host)))?;
+        let path = self.path.ok_or_else(|| missing(family.map(|family| &family.uri)))?;
         let found = app.engine.find_route(host, path, self.method.as_str()).ok_or_else(ApiError::not_found)?;
         let RouteMatch { route, path } = found;
         let place = route.place(path, directory).unwrap_or(Place::Elsewhere);

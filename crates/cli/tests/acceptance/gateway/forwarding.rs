@@ -11,18 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use crate::support::{Caller as _, expect_refusal, expect_unknown, seen_headers, start};
-
-const IDENTITY: [&str; 8] = [
-    "x-consumer-id",
-    "x-consumer-username",
-    "x-consumer-groups",
-    "x-credential-identifier",
-    "x-keyrack-key-name",
-    "x-keyrack-workspace",
-    "x-keyrack-scopes",
-    "x-keyrack-role",
-];
+use crate::support::{Caller as _, IDENTITY, expect_refusal, expect_unknown, seen_headers, start};
 
 /// Every value under a name of ours, however it is written.
 fn told(seen: &Value, name: &str) -> Vec<String> {
