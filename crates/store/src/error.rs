@@ -103,7 +103,9 @@ impl From<sqlx::Error> for StoreError {
                 Self::Conflict(rule.map_or(Conflict::Other, |(_, _, conflict)| *conflict))
             }
             sqlx::Error::Database(refusal) if is_passing(refusal.as_ref()) => Self::Unavailable(error),
+            // A broken talk: a server that dies between two bytes is read as one that answers nonsense.
             sqlx::Error::Io(_)
+            | sqlx::Error::Protocol(_)
             | sqlx::Error::Tls(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed

@@ -1,5 +1,8 @@
 //! A PostgreSQL server that goes away and comes back.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
 use keyrack_core::Role;
 use keyrack_store::{Membership, Store, StoreError};
 use keyrack_testkit::Database;
@@ -67,6 +70,27 @@ async fn while_the_server_is_away_everything_is_unavailable_and_then_goes_on() {
     assert_eq!(seq, head.unwrap().seq + 1);
     member.renew(seq).await.unwrap();
     assert_eq!(store.served_up_to().await.unwrap(), Some(seq));
+}
+
+/// A server that is killed may be in the middle of a word. None of its ways to fall silent is a fault of a statement.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_dies_while_a_connection_is_made_is_unavailable() {
+    // After it was asked whether it speaks TLS; after it said no; in the middle of its next word.
+    for said in ["", "N", "NR\0\0"] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("postgres://ada@{}/keyrack", listener.local_addr().unwrap());
+        let dying = std::thread::spawn(move || {
+            for connection in listener.incoming().take(1) {
+                let mut connection = connection.unwrap();
+                let mut asked = [0; 8];
+                connection.read_exact(&mut asked).unwrap();
+                connection.write_all(said.as_bytes()).unwrap();
+            }
+        });
+        let opened = Store::open(&url, at(0)).await;
+        assert!(is_unavailable(&opened), "{said:?}: {:?}", opened.err());
+        dying.join().unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
