@@ -9,10 +9,11 @@ use keyrack_core::usage::endpoint;
 use keyrack_core::{Decision, Guard, Reason, Role, Scope, Timestamp, decide};
 
 use crate::actor::Context;
+use crate::charge::{Charge, Purse};
 use crate::engine::Engine;
 use crate::tokens::could_be_token;
 use crate::usage::{Call, seen};
-use crate::verify::{Candidate, Charge, KnownKey, Purse, Verdict};
+use crate::verify::{Candidate, KnownKey, Verdict};
 use crate::{Error, Result};
 
 /// May this key do this?

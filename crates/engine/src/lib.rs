@@ -7,6 +7,7 @@
 mod actor;
 mod ask;
 mod calendar;
+mod charge;
 mod clock;
 pub mod directory;
 mod engine;
@@ -40,6 +41,7 @@ mod workspaces;
 
 pub use actor::{Actor, Context, Idempotency};
 pub use ask::Question;
+pub use charge::{Charge, Standing};
 #[cfg(feature = "test-clock")]
 pub use clock::FileClock;
 pub use clock::{Clock, OsRandom, Random, Reading, SystemClock};
@@ -68,7 +70,7 @@ pub use tokens::MadeToken;
 pub use usage::{
     Call, EndpointUse, KeyUsage, SecretUsage, TimeUse, UsageAbout, UsageQuery, UsageReport, UsageTotals, Visit,
 };
-pub use verify::{Charge, KnownKey, Person, Presented, Standing, Verdict};
+pub use verify::{KnownKey, Person, Presented, Verdict};
 pub use vitals::Vitals;
 
 pub use keyrack_store::{

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
 use arc_swap::Guard as Guarded;
 use compact_str::CompactString;
@@ -14,11 +13,11 @@ use keyrack_core::token::Claims;
 use keyrack_core::{Decision, Grant, Guard, KeyDigest, Reason, TextHash, decide, slow};
 use keyrack_core::{OrganizationId, SessionId, UserId};
 
+use crate::charge::{Charge, Purse, Standing};
 use crate::directory::Tenant;
 use crate::engine::Engine;
 use crate::keyring::{Found, LookUp};
-use crate::limits::{Applicable, Holder, Limits, Owner, Room, WindowStanding, Wish};
-use crate::quota::QuotaStanding;
+use crate::limits::{Holder, Limits, Owner};
 use crate::usage::{Call, seen};
 use crate::{Error, Result};
 
@@ -38,64 +37,6 @@ pub struct Presented<'r> {
     pub charge: Charge,
     /// What is noted of it beside.
     pub call: Call<'r>,
-}
-
-/// What a request takes of limits and quota.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Charge {
-    /// Nothing, and it is not held to them: management.
-    Nothing,
-    /// So many units.
-    Units(u32),
-    /// Nothing; it is only asked whether so many units would be given.
-    Peek(u32),
-}
-
-/// What is asked of limits and quota, and what was found out on the way.
-pub(crate) struct Purse {
-    charge: Charge,
-    /// The quota, read from the database for a look.
-    read: Option<Option<QuotaStanding>>,
-    /// The database had too few units left.
-    is_exhausted: bool,
-    /// The database was asked about rate limits, for a look.
-    has_looked: bool,
-    waits_left: u16,
-}
-
-impl Purse {
-    pub(crate) fn new(charge: Charge) -> Self {
-        Self { charge, read: None, is_exhausted: false, has_looked: false, waits_left: 10_000 }
-    }
-
-    fn units(&self) -> Option<u32> {
-        match self.charge {
-            Charge::Nothing => None,
-            Charge::Units(units) | Charge::Peek(units) => Some(units),
-        }
-    }
-
-    fn is_peek(&self) -> bool {
-        matches!(self.charge, Charge::Peek(_))
-    }
-
-    /// Others may be quicker to spend what was fetched, but not for ever.
-    fn wait(&mut self) -> Result<()> {
-        let left = self.waits_left.checked_sub(1);
-        self.waits_left = left.ok_or(Error::Unavailable("too many want the last units at once", None))?;
-        Ok(())
-    }
-}
-
-/// How the limits and the quota of a key stand after a decision.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Standing {
-    /// The quota of its organization, if its tier has one.
-    pub quota: Option<QuotaStanding>,
-    /// Rate limits: its own, then its group's, then its organization's.
-    pub windows: Vec<WindowStanding>,
-    /// How long to wait until as much is allowed as was refused.
-    pub retry_after: Option<Duration>,
 }
 
 /// A person with a live session, seen in the organization that the request is about.
@@ -254,81 +195,6 @@ impl Engine {
             }
             // It has waited for units, and things may have changed meanwhile.
         }
-    }
-
-    /// Takes what a grant costs from all limits and the quota, or from none of them and refuses. Where this process holds no
-    /// unit of the quota it waits for the database; then it comes back without a verdict, and everything has to be decided again.
-    pub(crate) async fn charge(
-        &self,
-        mut verdict: Verdict,
-        purse: &mut Purse,
-        now: Timestamp,
-    ) -> Result<Option<Verdict>> {
-        let Some(units) = purse.units() else { return Ok(Some(verdict)) };
-        let Some(key) = verdict.admitted() else { return Ok(Some(verdict)) };
-        let account = self.account(&key.tenant);
-        let shared = self.store.is_shared().then_some(&self.windows);
-        let mut limits = Applicable::new(key.limits(), shared, || self.clock.uptime());
-        let (held, has) = account.look(units, now);
-        // Nothing is taken, not even for a moment, by a request that has to wait.
-        let takes = has && !purse.is_peek();
-        let room = match &mut limits {
-            None => Room::Enough,
-            Some(limits) if takes => limits.take(units),
-            Some(limits) => limits.room(units),
-        };
-        let (quota, refused) = if room == Room::TooLittle {
-            (held, Some(Reason::RateLimited))
-        } else if let Some(limits) = limits.as_ref().filter(|_| room == Room::Unknown && !purse.has_looked) {
-            Box::pin(self.ask_for_windows(limits, purse, units)).await?;
-            return Ok(None);
-        } else if room == Room::Unknown && limits.as_ref().is_some_and(|limits| !limits.seem_enough(units)) {
-            (held, Some(Reason::RateLimited))
-        } else if purse.is_peek() {
-            let known = if has { Some(held) } else { purse.read };
-            let Some(standing) = known else {
-                purse.read = Some(Box::pin(self.read_quota(&account, now)).await?.standing());
-                return Ok(None);
-            };
-            let is_enough = standing.is_none_or(|standing| standing.remaining >= units.into());
-            (standing, (!is_enough).then_some(Reason::QuotaExceeded))
-        } else if !takes && purse.is_exhausted {
-            (held, Some(Reason::QuotaExceeded))
-        } else if let Some(spent) = takes.then(|| self.spend(&account, units, now)).flatten() {
-            (spent.standing, None)
-        } else {
-            if let Some(limits) = &mut limits {
-                limits.give_back();
-            }
-            purse.is_exhausted = !Box::pin(self.fetch_units(&account, units, now)).await?;
-            purse.wait()?;
-            return Ok(None);
-        };
-        let windows = limits.map(|limits| limits.standing(if refused.is_some() { units } else { 0 }));
-        let windows = windows.unwrap_or_default();
-        let retry_after = match refused {
-            Some(Reason::RateLimited) => {
-                windows.iter().filter(|window| window.remaining < units).map(|window| window.more_in).max()
-            }
-            Some(_) => quota.and_then(|quota| quota.resets_at.duration_since(now).try_into().ok()),
-            None => None,
-        };
-        if let Some(reason) = refused {
-            verdict.decision = Decision::Deny(reason);
-        }
-        verdict.standing = Some(Box::new(Standing { quota, windows, retry_after }));
-        Ok(Some(verdict))
-    }
-
-    /// Asks the database about those rate limits of which this process holds too little.
-    async fn ask_for_windows(&self, limits: &Applicable<'_>, purse: &mut Purse, units: u32) -> Result<()> {
-        purse.wait()?;
-        purse.has_looked = purse.is_peek();
-        let wish = if purse.is_peek() { Wish::Look(units) } else { Wish::Units(units) };
-        for (window, limit) in limits.unknown(units) {
-            self.ask_for_window(window, limit, wish).await?;
-        }
-        Ok(())
     }
 
     async fn judge(&self, guard: &Guard, presented: &Presented<'_>, now: Timestamp) -> Result<Verdict> {

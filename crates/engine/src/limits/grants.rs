@@ -10,6 +10,7 @@ use keyrack_core::RateLimit;
 use keyrack_core::rate;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::shared::{Allowance, Room, Shared};
@@ -119,17 +120,29 @@ impl Wish {
 
 impl Engine {
     /// Asks the database about a window, on behalf of a request that waits.
-    pub(crate) async fn ask_for_window(&self, window: &Arc<Shared>, limit: RateLimit, wish: Wish) -> Result<()> {
+    pub(crate) async fn ask_for_window(
+        &self,
+        window: &Arc<Shared>,
+        limit: RateLimit,
+        wish: Wish,
+        until: Instant,
+    ) -> Result<()> {
         let myself = self.myself.get().and_then(Weak::upgrade).ok_or(Error::internal("the engine is gone"))?;
         let asked = Arc::clone(window);
-        let asking = async move { myself.fetch_window(&asked, limit, wish).await };
-        window.patience.wait(self, asking).await
+        let asking = async move { myself.fetch_window(&asked, limit, wish, Some(until)).await };
+        window.patience.wait(self, until, asking).await
     }
 
     /// Takes units of a window from the database, gives those back that this process held in an earlier part, and learns how
     /// the window stands.
-    async fn fetch_window(&self, window: &Arc<Shared>, limit: RateLimit, wish: Wish) -> Result<()> {
-        let _asking = window.asking.lock().await;
+    async fn fetch_window(
+        &self,
+        window: &Arc<Shared>,
+        limit: RateLimit,
+        wish: Wish,
+        until: Option<Instant>,
+    ) -> Result<()> {
+        let _turn = window.patience.turn(until).await?;
         // What a part is numbered by and lasts is measured from before the question: it ends no later here than elsewhere.
         let asked_at = self.clock.uptime();
         if matches!(wish, Wish::Units(units) if window.room(limit, asked_at, units) != Room::Unknown) {
@@ -181,7 +194,7 @@ impl Engine {
             window.wanted.store(false, Ordering::Release);
             let held = window.allowance.load_full();
             let Some(held) = held.filter(|held| self.clock.uptime() < held.until) else { return };
-            if let Err(error) = self.fetch_window(&window, held.limit, Wish::Ahead).await {
+            if let Err(error) = self.fetch_window(&window, held.limit, Wish::Ahead, None).await {
                 tracing::warn!(%error, "units of a rate limit could not be fetched ahead");
             }
         };
@@ -212,7 +225,7 @@ impl Engine {
     }
 
     async fn settle_window(&self, window: &Arc<Shared>, all: bool) -> Result<()> {
-        let _asking = window.asking.lock().await;
+        let _turn = window.patience.turn(None).await?;
         let Some(held) = window.allowance.load_full() else { return Ok(()) };
         if !all && self.clock.uptime() < held.until {
             // Somebody has asked meanwhile.

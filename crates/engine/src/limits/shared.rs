@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use arc_swap::ArcSwapOption;
 use keyrack_core::RateLimit;
 use keyrack_core::rate::{Counts, Level};
-use tokio::sync::Mutex as AsyncMutex;
 use uuid::Uuid;
 
 use super::window::Counted;
@@ -23,8 +22,6 @@ const CLOSED: i64 = i64::MIN / 2;
 pub(crate) struct Shared {
     pub(super) owner: Uuid,
     pub(super) allowance: ArcSwapOption<Allowance>,
-    /// One asks the database at a time.
-    pub(super) asking: AsyncMutex<()>,
     /// Whether somebody has been asked to fetch more.
     pub(super) wanted: AtomicBool,
     pub(super) patience: Patience,
@@ -61,13 +58,7 @@ pub(crate) enum Room {
 impl Shared {
     /// One of which nothing is known.
     pub(crate) fn new(owner: Uuid) -> Self {
-        Self {
-            owner,
-            allowance: ArcSwapOption::empty(),
-            asking: AsyncMutex::new(()),
-            wanted: AtomicBool::new(false),
-            patience: Patience::default(),
-        }
+        Self { owner, allowance: ArcSwapOption::empty(), wanted: AtomicBool::new(false), patience: Patience::default() }
     }
 
     /// Whether units can be given out now.

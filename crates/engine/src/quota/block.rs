@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use keyrack_core::Month;
-use tokio::sync::Mutex as AsyncMutex;
 
 use super::{QuotaStanding, Spent};
 use crate::patience::Patience;
@@ -22,8 +21,6 @@ pub(crate) struct Quota {
     pub(super) block: ArcSwapOption<Block>,
     /// Units that an organization without a limit has spent, and that are not written down yet.
     pub(super) owed: AtomicI64,
-    /// One asks the database at a time.
-    pub(super) asking: AsyncMutex<()>,
     /// Up to which month and epoch blocks are void: somebody has set the counter.
     void: Mutex<Option<(Month, i64)>>,
     /// Whether somebody has been asked to fetch more.

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use keyrack_core::{Month, OrganizationId, quota};
 use keyrack_store::{QuotaCount, Writer};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use block::Block;
 pub(crate) use block::Quota;
@@ -21,6 +22,7 @@ pub(crate) use block::Quota;
 use crate::actor::Context;
 use crate::directory::{Directory, Tenant};
 use crate::engine::{Engine, Role};
+use crate::patience::Patience;
 use crate::serving::every;
 use crate::{Error, Result};
 
@@ -150,16 +152,22 @@ impl Engine {
             return Ok(true);
         }
         let myself = self.myself.get().and_then(Weak::upgrade).ok_or(Error::internal("the engine is gone"))?;
-        let organization = account.organization;
-        let fetching = async move { myself.fetch_for(organization, units, now).await };
-        account.quota.patience.wait(self, fetching).await
+        let (organization, until) = (account.organization, Patience::until());
+        let fetching = async move { myself.fetch_for(organization, units, now, until).await };
+        account.quota.patience.wait(self, until, fetching).await
     }
 
-    async fn fetch_for(&self, organization: OrganizationId, units: u32, now: Timestamp) -> Result<bool> {
+    async fn fetch_for(
+        &self,
+        organization: OrganizationId,
+        units: u32,
+        now: Timestamp,
+        until: Instant,
+    ) -> Result<bool> {
         let tenant = self.directory.tenant(organization).ok_or(Error::NotFound("organization"))?;
         let account = self.account(&tenant);
         let (quota, Some(limit)) = (account.quota, account.limit) else { return Ok(true) };
-        let _asking = quota.asking.lock().await;
+        let _turn = quota.patience.turn(Some(until)).await?;
         if let Some((_, has)) = quota.look(limit, units, now)
             && (has || self.was_in_vain(quota))
         {
@@ -173,7 +181,7 @@ impl Engine {
         let quota = account.quota;
         quota.wanted.store(false, Ordering::Release);
         let Some(limit) = account.limit else { return Ok(()) };
-        let _asking = quota.asking.lock().await;
+        let _turn = quota.patience.turn(None).await?;
         if !self.was_in_vain(quota) {
             Box::pin(self.fetch_block(account, limit, 0, self.now())).await?;
         }
@@ -271,7 +279,7 @@ impl Engine {
 
     /// False if nothing is held any more.
     async fn settle_quota(&self, organization: OrganizationId, quota: &Quota, all: bool) -> Result<bool> {
-        let _asking = quota.asking.lock().await;
+        let _turn = quota.patience.turn(None).await?;
         let block = quota.block.load_full();
         let idle = block.as_ref().filter(|block| block.is_idle() || all);
         let is_owing = quota.owed.load(Ordering::Acquire) > 0;
@@ -307,11 +315,22 @@ impl Engine {
         self.read_quota(&self.account(&tenant), self.now()).await
     }
 
+    /// The same on behalf of a request that waits, and not for ever.
+    pub(crate) async fn look_up_quota(&self, account: &Account<'_>, now: Timestamp) -> Result<QuotaUse> {
+        let myself = self.myself.get().and_then(Weak::upgrade).ok_or(Error::internal("the engine is gone"))?;
+        let organization = account.organization;
+        let reading = async move {
+            let tenant = myself.directory.tenant(organization).ok_or(Error::NotFound("organization"))?;
+            myself.read_quota(&myself.account(&tenant), now).await
+        };
+        account.quota.patience.wait(self, Patience::until(), reading).await
+    }
+
     /// The same from the database, with what this process holds.
     pub(crate) async fn read_quota(&self, account: &Account<'_>, now: Timestamp) -> Result<QuotaUse> {
         let Account { organization, quota, limit } = *account;
         let month = Month::of(now);
-        let _asking = quota.asking.lock().await;
+        let _turn = quota.patience.turn(None).await?;
         let count = self.reader().await?.find_quota(organization, month).await?;
         let block = quota.block.load_full();
         let block = block.filter(|block| (block.month, block.epoch) == (month, count.epoch));

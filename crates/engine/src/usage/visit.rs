@@ -12,8 +12,9 @@ use uuid::Uuid;
 
 use super::{Call, INSTANCE, Seen, Usage, user_agent};
 use crate::Result;
+use crate::charge::Charge;
 use crate::engine::Engine;
-use crate::verify::{Charge, Presented, Verdict};
+use crate::verify::{Presented, Verdict};
 
 /// A request that was decided about and is counted when it is answered, or given up: at the latest when this is dropped.
 pub struct Visit {

@@ -9,13 +9,15 @@ use keyrack_engine::{Charge, Engine, EngineRole, Error, KeyPatch, NewKey, Presen
 use keyrack_testkit::{Database, postgres::PrivateCluster};
 use proptest::prelude::*;
 use tempfile::TempDir;
+use tokio::sync::Mutex;
 
 use crate::following::{Serving, until};
-use crate::support::{IsGrant as _, World, code, named, presented, runner};
+use crate::support::{IsGrant as _, TestClock, World, code, named, presented, runner};
 
-/// Three servers on one database, under one clock.
+/// Three servers on one database, each on a machine of its own.
 struct Nodes {
     world: World,
+    clocks: Vec<Arc<TestClock>>,
     engines: Vec<Arc<Engine>>,
     serving: Vec<Serving>,
 }
@@ -30,15 +32,23 @@ impl Nodes {
     }
 
     async fn of(world: World) -> Self {
-        let mut engines = vec![Arc::clone(&world.engine)];
-        for _ in 0..2 {
-            engines.push(world.another(EngineRole::Server).await);
+        let (mut clocks, mut engines) = (vec![Arc::clone(&world.clock)], vec![Arc::clone(&world.engine)]);
+        for at in 0..2 {
+            clocks.push(clocks[at].of_another_machine());
+            engines.push(world.another_at(&clocks[at + 1], EngineRole::Server).await);
         }
         let mut serving = Vec::new();
         for engine in &engines {
             serving.push(Serving::of(engine).await);
         }
-        Self { world, engines, serving }
+        Self { world, clocks, engines, serving }
+    }
+
+    /// Kills one, with all it held in memory, and starts another in its place.
+    async fn replace(&mut self, node: usize) {
+        self.engines[node] = self.world.another_at(&self.clocks[node], EngineRole::Server).await;
+        let begun = Serving::of(&self.engines[node]).await;
+        std::mem::replace(&mut self.serving[node], begun).crash().await;
     }
 
     async fn limited_key(&self, limits: &[(i64, i64)]) -> (keyrack_core::KeyId, String) {
@@ -82,32 +92,55 @@ fn most_within(let_in: &[(i64, u32)], length: i64) -> u32 {
     let_in.iter().map(|(at, _)| ending_at(*at).map(|(_, units)| units).sum()).max().unwrap_or(0)
 }
 
-/// What is asked at once, so many microseconds after what was asked before: at which node, for how many units.
-type Burst = (i64, Vec<(usize, u32)>);
+/// What happens, one after another.
+#[derive(Clone, Debug)]
+enum Step {
+    /// So many microseconds later, at a window of a minute, all this is asked at once: at which node, for how many units.
+    Burst(i64, Vec<(usize, u32)>),
+    /// A node is killed and started again.
+    Kill(usize),
+    /// The database's clock is set back.
+    SetBack(i64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let asked = prop::collection::vec((0..3_usize, 1..4_u32), 1..30);
+    prop_oneof![
+        12 => (0..20_000_000_i64, asked).prop_map(|(later, asked)| Step::Burst(later, asked)),
+        1 => (0..3_usize).prop_map(Step::Kill),
+        1 => (1..90_000_000_i64).prop_map(Step::SetBack),
+    ]
+}
 
 #[test]
 fn no_window_ever_holds_more_than_the_limit_whichever_nodes_are_asked() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let Some(nodes) = runtime.block_on(Nodes::start()) else { return };
-    let bursts =
-        prop::collection::vec((0..20_000_000_i64, prop::collection::vec((0..3_usize, 1..4_u32), 1..30)), 1..25);
+    let nodes = Mutex::new(nodes);
     let limits = prop::sample::select(vec![(1_i64, 60_i64), (20, 60), (300, 60), (50, 100), (1000, 3600)]);
-    let play = async |(limit, seconds): (i64, i64), bursts: Vec<Burst>| {
+    let play = async |(limit, seconds): (i64, i64), steps: Vec<Step>| {
+        let mut nodes = nodes.lock().await;
         let (_, text) = nodes.limited_key(&[(limit, seconds)]).await;
         let mut let_in = Vec::new();
-        for (later, asked) in bursts {
-            nodes.world.clock.advance_micros(later * seconds / 60);
-            let at = keyrack_core::micros(nodes.world.now());
-            let verdicts =
-                join_all(asked.iter().map(|(node, units)| nodes.ask(*node, &text, Charge::Units(*units)))).await;
-            let granted = asked.iter().zip(verdicts).filter(|(_, verdict)| verdict.is_grant());
-            let_in.extend(granted.map(|((_, units), _)| (at, *units)));
+        for step in steps {
+            match step {
+                Step::Kill(node) => nodes.replace(node).await,
+                Step::SetBack(micros) => nodes.world.clock.move_database(-micros),
+                Step::Burst(later, asked) => {
+                    nodes.world.clock.advance_micros(later * seconds / 60);
+                    let at = keyrack_core::micros(nodes.world.now());
+                    let verdicts =
+                        join_all(asked.iter().map(|(node, units)| nodes.ask(*node, &text, Charge::Units(*units))));
+                    let granted = asked.iter().zip(verdicts.await).filter(|(_, verdict)| verdict.is_grant());
+                    let_in.extend(granted.map(|((_, units), _)| (at, *units)));
+                }
+            }
         }
         (most_within(&let_in, seconds * 1_000_000), limit)
     };
     let mut runner = runner(24);
-    let outcome = runner.run(&(limits, bursts), |(limit, bursts)| {
-        let (most, limit) = runtime.block_on(play(limit, bursts));
+    let outcome = runner.run(&(limits, prop::collection::vec(step(), 1..25)), |(limit, steps)| {
+        let (most, limit) = runtime.block_on(play(limit, steps));
         prop_assert!(i64::from(most) <= limit, "{} of {}", most, limit);
         Ok(())
     });
@@ -197,10 +230,51 @@ async fn what_was_granted_in_one_part_of_a_window_is_given_out_in_no_other() {
     assert_eq!(nodes.let_in_at_once(&text, 240).await, 239);
 }
 
+/// A machine that is frozen and thawed does not know how late it is: what it held may have been granted to others since.
+#[tokio::test]
+async fn whoever_has_stood_still_gives_out_nothing_of_what_it_held() {
+    let Some(mut nodes) = Nodes::start().await else { return };
+    let (_, text) = nodes.limited_key(&[(240, 60)]).await;
+    // The last one does all its work on one thread.
+    let one_thread = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    nodes.serving.pop().unwrap().stop().await;
+    let engine = nodes.world.another_at(&nodes.clocks[2], EngineRole::Server).await;
+    nodes.engines[2] = Arc::clone(&engine);
+    let _serving = one_thread.spawn(async move { Serving::of(&engine).await }).await.unwrap();
+    assert!(nodes.passes(2, &text).await, "more than that is held");
+
+    let (thaw, frozen) = std::sync::mpsc::channel::<()>();
+    one_thread.spawn(async move { frozen.recv() });
+    until(async || nodes.engines[2].require_serving().is_err()).await;
+    nodes.clocks[2].stand_still(70_000_000);
+    assert_eq!(nodes.let_in(0, &text, 250).await, 240, "the window has gone on");
+    thaw.send(()).unwrap();
+    until(async || nodes.engines[2].require_serving().is_ok()).await;
+    assert_eq!(nodes.let_in(2, &text, 5).await, 0);
+    one_thread.shutdown_background();
+}
+
+/// Parts are numbered by the database's clock. Where that is set back, a part lasts longer there, and no longer here.
+#[tokio::test]
+async fn what_is_held_is_given_out_for_no_longer_than_a_part_whatever_the_database_says() {
+    let Some(nodes) = Nodes::start().await else { return };
+    let (_, text) = nodes.limited_key(&[(240, 60)]).await;
+    assert!(nodes.passes(0, &text).await);
+    nodes.world.clock.move_database(-3_600_000_000);
+    assert!(nodes.passes(1, &text).await, "more than that is held");
+    nodes.world.clock.advance(4);
+    nodes.world.clock.move_database(3_600_000_000);
+    // All that is let in now is counted now.
+    let let_in = nodes.let_in_at_once(&text, 240).await;
+    assert!((230..=238).contains(&let_in), "{let_in}");
+    nodes.world.clock.advance_micros(59_700_000);
+    assert!(nodes.let_in_at_once(&text, 240).await <= 240 - let_in, "the window has not gone on yet");
+}
+
 #[tokio::test]
 async fn a_look_costs_nothing_and_sees_what_others_have_taken() {
     let Some(nodes) = Nodes::start().await else { return };
-    let (_, text) = nodes.limited_key(&[(10, 60)]).await;
+    let (id, text) = nodes.limited_key(&[(10, 60)]).await;
     for _ in 0..20 {
         let verdict = nodes.ask(0, &text, Charge::Peek(10)).await;
         assert_eq!((verdict.reason(), remaining(&verdict)), (None, 10));
@@ -211,6 +285,16 @@ async fn a_look_costs_nothing_and_sees_what_others_have_taken() {
         assert_eq!((verdict.reason(), remaining(&verdict)), (reason, 4));
     }
     assert_eq!(nodes.let_in(0, &text, 6).await, 4);
+    // And a window that is full; also if what the database says of it is old when it comes.
+    let mut writer = nodes.world.store().await.write(&[]).await.unwrap();
+    writer.lock_window(id.0, RateLimit::new(10, 60).unwrap()).await.unwrap();
+    let (verdict, ()) = tokio::join!(nodes.ask(2, &text, Charge::Peek(1)), async {
+        nodes.world.head().await;
+        nodes.world.clock.advance(5);
+        drop(writer);
+    });
+    assert_eq!((verdict.reason(), remaining(&verdict)), (Some(Reason::RateLimited), 0));
+    assert!(verdict.standing.unwrap().retry_after.unwrap() > Duration::from_secs(50));
 }
 
 #[tokio::test]
@@ -242,9 +326,15 @@ async fn without_the_database_nobody_is_let_in_that_it_has_to_be_asked_about() {
     writer.lock_window(id.0, limit).await.unwrap();
     let guard = nodes.world.any_key();
     assert!(nodes.passes(0, &text).await, "what is held is given out");
-    let begun = Instant::now();
-    assert_eq!(code(nodes.engines[1].verify(&guard, &presented(&text)).await), "unavailable");
+    let (asked, begun) = (presented(&text), Instant::now());
+    assert_eq!(code(nodes.engines[1].verify(&guard, &asked).await), "unavailable");
     assert!(begun.elapsed() >= Duration::from_secs(2), "it has waited");
+    // A hundred that come together wait together.
+    nodes.world.clock.advance(2);
+    let begun = Instant::now();
+    let many = join_all((0..100).map(|_| nodes.engines[1].verify(&guard, &asked))).await;
+    assert!(many.into_iter().all(|answer| code(answer) == "unavailable"));
+    assert!(begun.elapsed() < Duration::from_secs(4), "and not one after another");
     // The others need not find that out one after another.
     let begun = Instant::now();
     assert_eq!(code(nodes.engines[1].verify(&guard, &presented(&text)).await), "unavailable");

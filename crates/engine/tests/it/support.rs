@@ -23,17 +23,31 @@ use tempfile::TempDir;
 pub(crate) const OWNER: &str = "ada@example.com";
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
-/// A clock that stands until it is set.
+/// A clock that stands until it is set: as a machine has it, and the database. Each machine was started at another time.
 #[derive(Debug)]
-pub(crate) struct TestClock(AtomicI64);
+pub(crate) struct TestClock {
+    now: Arc<AtomicI64>,
+    /// What the database's clock is ahead of ours.
+    database_ahead: Arc<AtomicI64>,
+    started: AtomicI64,
+}
 
 impl TestClock {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self(AtomicI64::new(1_800_000_000_123_457)))
+        let (now, started) = (1_800_000_000_123_457, 1_767_225_600_000_000);
+        let (now, database_ahead) = (Arc::new(AtomicI64::new(now)), Arc::default());
+        Arc::new(Self { now, database_ahead, started: AtomicI64::new(started) })
+    }
+
+    /// That of another machine, at which it is as late.
+    pub(crate) fn of_another_machine(&self) -> Arc<Self> {
+        const LATER: i64 = 98_765_432_109;
+        let started = AtomicI64::new(self.started.load(Ordering::SeqCst) + LATER);
+        Arc::new(Self { now: Arc::clone(&self.now), database_ahead: Arc::clone(&self.database_ahead), started })
     }
 
     pub(crate) fn set(&self, to: Timestamp) {
-        self.0.store(micros(to), Ordering::SeqCst);
+        self.now.store(micros(to), Ordering::SeqCst);
     }
 
     pub(crate) fn advance(&self, seconds: i64) {
@@ -41,22 +55,33 @@ impl TestClock {
     }
 
     pub(crate) fn advance_micros(&self, micros: i64) {
-        self.0.fetch_add(micros, Ordering::SeqCst);
+        self.now.fetch_add(micros, Ordering::SeqCst);
+    }
+
+    /// So much later this machine is thawed, which knows nothing of it.
+    pub(crate) fn stand_still(&self, micros: i64) {
+        self.advance_micros(micros);
+        self.started.fetch_add(micros, Ordering::SeqCst);
+    }
+
+    /// Somebody sets the database's clock.
+    pub(crate) fn move_database(&self, micros: i64) {
+        self.database_ahead.fetch_add(micros, Ordering::SeqCst);
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        from_micros(self.0.load(Ordering::SeqCst))
+        from_micros(self.now.load(Ordering::SeqCst))
     }
 
     /// It is set by letting time pass.
     fn uptime(&self) -> i64 {
-        self.0.load(Ordering::SeqCst)
+        self.now.load(Ordering::SeqCst) - self.started.load(Ordering::SeqCst)
     }
 
     fn common(&self, _: i64) -> i64 {
-        self.uptime()
+        self.now.load(Ordering::SeqCst) + self.database_ahead.load(Ordering::SeqCst)
     }
 }
 
@@ -126,7 +151,12 @@ impl World {
 
     /// Another engine on the same database, as another process has one.
     pub(crate) async fn another(&self, role: EngineRole) -> Arc<Engine> {
-        start(&self.url, &self.clock, vec![pepper(1, 1)], role).await.unwrap()
+        self.another_at(&self.clock, role).await
+    }
+
+    /// The same on another machine.
+    pub(crate) async fn another_at(&self, clock: &Arc<TestClock>, role: EngineRole) -> Arc<Engine> {
+        start(&self.url, clock, vec![pepper(1, 1)], role).await.unwrap()
     }
 
     /// Another store on the same database.
