@@ -142,15 +142,13 @@ impl Engine {
             Some(limits) if takes => limits.take(units),
             Some(limits) => limits.room(units),
         };
-        match room {
-            Room::Enough => {}
-            Room::TooLittle => return Payment::Settled(held, Some(Reason::RateLimited)),
-            Room::Unknown if !purse.has_looked => return Payment::Ask(About::Windows),
-            // A look does not keep what it was told of; that is good for this answer.
-            Room::Unknown if limits.as_ref().is_some_and(|limits| !limits.seem_enough(units)) => {
-                return Payment::Settled(held, Some(Reason::RateLimited));
-            }
-            Room::Unknown => {}
+        if room == Room::Unknown && !purse.has_looked {
+            return Payment::Ask(About::Windows);
+        }
+        // A look does not keep what it was told of, and answers by that.
+        let seems_too_little = || limits.as_ref().is_some_and(|limits| !limits.seem_enough(units));
+        if room == Room::TooLittle || room == Room::Unknown && seems_too_little() {
+            return Payment::Settled(held, Some(Reason::RateLimited));
         }
         if purse.is_peek() {
             let Some(standing) = has.then_some(held).or(purse.read) else { return Payment::Ask(About::Quota) };
