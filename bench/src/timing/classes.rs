@@ -76,7 +76,8 @@ pub(crate) async fn prepare(instance: &Instance) -> anyhow::Result<Doors> {
         methods: None,
         disabled: false,
         guard: GuardText { resource: Some("contacts".to_owned()), ..GuardText::default() },
-        target: Target::Upstream { url: "http://127.0.0.1:9".to_owned() },
+        target: Target::upstream("http://127.0.0.1:9"),
+        cors: None,
     };
     engine.create_route(&ctx, route).await?;
     engine.close().await;

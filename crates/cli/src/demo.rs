@@ -78,10 +78,13 @@ async fn seed(engine: &Engine, upstream: &str) -> anyhow::Result<Seeded> {
         ("/sales/forecast", GuardText { workspace: Some("sales".to_owned()), ..GuardText::default() }),
         ("/status", GuardText { public: true, ..GuardText::default() }),
     ] {
-        let target = Target::Upstream { url: upstream.to_owned() };
+        let target = Target::upstream(upstream);
         let (name, path) = (path.trim_start_matches('/').to_owned(), path.to_owned());
         engine
-            .create_route(&ctx, NewRoute { name, host: None, path, methods: None, disabled: false, guard, target })
+            .create_route(
+                &ctx,
+                NewRoute { name, host: None, path, methods: None, disabled: false, guard, target, cors: None },
+            )
             .await?;
     }
     let key = async |name: &str, group: Option<&str>, workspace: Option<&str>, scopes: &[&str]| -> anyhow::Result<_> {

@@ -61,7 +61,7 @@ pub use notices::Notifications;
 pub use organizations::{NewOrganization, OrganizationPatch};
 pub use passwords::{MAX_PASSWORD, MIN_PASSWORD};
 pub use quota::{QuotaStanding, QuotaUse};
-pub use routes::{GuardText, LiveRoute, NewRoute, RouteMatch, RoutePatch, Target};
+pub use routes::{Cors, GuardText, LiveRoute, NewRoute, RouteMatch, RoutePatch, Target, Upstream};
 pub use serving::Seat;
 pub use sessions::{SESSION_LENGTH, SignedIn};
 pub use settle::{Receipt, Witness};

@@ -8,6 +8,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{Extensions, HeaderMap, Method};
+use keyrack_core::address::canonical;
 use keyrack_core::carrier;
 use keyrack_core::decide::Place;
 use keyrack_core::{Decision, Guard, OrganizationId, Reason, UserId};
@@ -215,6 +216,18 @@ pub(crate) fn address(app: &App, headers: &HeaderMap, extensions: &Extensions) -
     let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok());
     let hops: Vec<&str> = forwarded.flat_map(|value| value.split(',')).collect();
     Some(keyrack_core::address::client(peer, &hops, &app.settings.trusted_proxies))
+}
+
+/// Whether a request comes from a proxy that the configuration trusts.
+pub(crate) fn is_from_trusted_proxy(app: &App, extensions: &Extensions) -> bool {
+    let peer = extensions.get::<Peer>().and_then(|peer| peer.0).map(canonical);
+    peer.is_some_and(|peer| app.settings.trusted_proxies.iter().any(|net| net.contains(&peer)))
+}
+
+/// How the request came to us, or to the trusted proxy before us.
+pub(crate) fn scheme(app: &App, headers: &HeaderMap, extensions: &Extensions) -> &'static str {
+    let is_said = headers.get("x-forwarded-proto").is_some_and(|value| value == "https");
+    if is_said && is_from_trusted_proxy(app, extensions) { "https" } else { "http" }
 }
 
 /// The live session of a request. A dead cookie counts as none. A request that changes something must not come from another

@@ -19,12 +19,14 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
+use tokio_io_timeout::TimeoutStream;
 
 use crate::access::Access;
 use crate::app::App;
 use crate::arriving::Arriving;
 use crate::caller::Peer;
-use crate::doors::{forward_auth, gateway};
+use crate::doors::tunnel::Slot;
+use crate::doors::{forward_auth, gateway, host};
 use crate::error::{self, ApiError};
 use crate::load::Crowded;
 use crate::metrics;
@@ -35,6 +37,8 @@ pub type Body = axum::body::Body;
 
 /// How long the head of a request may take.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// How long a client may read nothing of its answer.
+const READ_WITHIN: Duration = Duration::from_mins(1);
 /// How long those who have just come have to say what they want, once the server is to stop.
 const SAY_WITHIN: Duration = Duration::from_millis(50);
 /// How long requests in flight may take once the server is to stop.
@@ -95,9 +99,9 @@ fn check(request: &Request<Body>) -> Result<(), ApiError> {
     if !is_reserved(path) {
         return Ok(());
     }
-    match gateway::host(request.headers(), request.uri())? {
+    match host::host(request.headers(), request.uri())? {
         // Before 1.1 a request need not name its host.
-        None if request.version() > Version::HTTP_10 => Err(gateway::one_host()),
+        None if request.version() > Version::HTTP_10 => Err(host::one_host()),
         _ => Ok(()),
     }
 }
@@ -175,26 +179,32 @@ impl Connections {
     /// Answers what comes over a connection.
     fn take(&self, stream: TcpStream, peer: SocketAddr, slot: OwnedSemaphorePermit) {
         let _ = stream.set_nodelay(true);
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(READ_WITHIN));
         let front = self.front.clone();
         let is_crowded = self.slots.available_permits() < front.app.settings.max_connections / KEPT_FREE;
         let begun = Arc::new(Notify::new());
         let begins = begun.clone();
+        let slot = Slot(Arc::new(slot));
+        let held = slot.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             begins.notify_one();
-            let front = front.clone();
+            let (front, held) = (front.clone(), held.clone());
             async move {
                 // A body that a proxy announces to who asks for none is never read, and nothing that comes in its place.
                 let is_asked = forward_auth::is_asked(request.uri().path());
                 let mut request =
                     request.map(|body| if is_asked { Body::new(body) } else { Body::new(Arriving::new(body)) });
                 request.extensions_mut().insert(Peer(Some(peer.ip())));
+                request.extensions_mut().insert(held);
                 if is_crowded {
                     request.extensions_mut().insert(Crowded);
                 }
                 Ok::<_, Infallible>(front.answer(request).await)
             }
         });
-        let connection = self.builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection =
+            self.builder.serve_connection_with_upgrades(TokioIo::new(Box::pin(stream)), service).into_owned();
         let connection = self.graceful.watch(connection);
         tokio::spawn(async move {
             tokio::pin!(connection);

@@ -37,6 +37,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     200 "tenancy";
     300 "keys";
     400 "routes";
+    410 "route_cors";
     500 "limits";
     510 "windows";
     600 "usage";

@@ -27,6 +27,8 @@ pub struct Route {
     pub guard: serde_json::Value,
     /// What is behind it.
     pub target: serde_json::Value,
+    /// Which web pages of other origins may call it; `None` for none.
+    pub cors: Option<serde_json::Value>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -34,16 +36,16 @@ pub struct Route {
 }
 
 statements! {
-    INSERT = "INSERT INTO route (id, organization_id, name, host, path, methods, enabled, guard, target, created_at, \
-        updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+    INSERT = "INSERT INTO route (id, organization_id, name, host, path, methods, enabled, guard, target, cors, \
+        created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
     UPDATE = "UPDATE route SET name = $3, host = $4, path = $5, methods = $6, enabled = $7, guard = $8, target = $9, \
-        updated_at = $10 WHERE organization_id = $1 AND id = $2";
+        cors = $10, updated_at = $11 WHERE organization_id = $1 AND id = $2";
     DELETE = "DELETE FROM route WHERE organization_id = $1 AND id = $2";
-    FIND = "SELECT id, organization_id, name, host, path, methods, enabled, guard, target, created_at, updated_at \
+    FIND = "SELECT id, organization_id, name, host, path, methods, enabled, guard, target, cors, created_at, updated_at \
         FROM route WHERE organization_id = $1 AND id = $2";
-    LIST_OF = "SELECT id, organization_id, name, host, path, methods, enabled, guard, target, created_at, updated_at \
+    LIST_OF = "SELECT id, organization_id, name, host, path, methods, enabled, guard, target, cors, created_at, updated_at \
         FROM route WHERE organization_id = $1 ORDER BY id";
-    LIST_ALL = "SELECT id, organization_id, name, host, path, methods, enabled, guard, target, created_at, updated_at \
+    LIST_ALL = "SELECT id, organization_id, name, host, path, methods, enabled, guard, target, cors, created_at, updated_at \
         FROM route ORDER BY id";
 }
 
@@ -59,6 +61,7 @@ impl FromRow for Route {
             enabled: row.get("enabled")?,
             guard: row.json("guard")?,
             target: row.json("target")?,
+            cors: row.json("cors")?,
             created_at: row.get("created_at")?,
             updated_at: row.get("updated_at")?,
         })
@@ -95,6 +98,7 @@ impl Writer {
             r.enabled,
             r.guard.to_string(),
             r.target.to_string(),
+            serde_json::json!(r.cors).to_string(),
             r.created_at,
             r.updated_at,
         ];
@@ -113,6 +117,7 @@ impl Writer {
             r.enabled,
             r.guard.to_string(),
             r.target.to_string(),
+            serde_json::json!(r.cors).to_string(),
             r.updated_at,
         ];
         self.tx.execute_one(UPDATE, args).await

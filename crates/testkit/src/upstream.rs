@@ -60,7 +60,7 @@ impl Upstream {
         self.seen.lock().unwrap().len()
     }
 
-    /// What reached it, in order: `method`, `target` (as received, neither decoded nor put in order), `headers` (pairs),
+    /// What reached it, in order: `version`, `method`, `target` (as received, neither decoded nor put in order), `headers` (pairs),
     /// `body_length` and `body` (as text).
     pub fn seen(&self) -> Vec<Value> {
         self.seen.lock().unwrap().clone()
@@ -114,6 +114,7 @@ where
 fn described(request: &Request<Bytes>) -> Value {
     let headers = request.headers().iter();
     json!({
+        "version": format!("{:?}", request.version()),
         "method": request.method().as_str(),
         "target": request.uri().to_string(),
         "headers": headers

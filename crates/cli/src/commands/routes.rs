@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use keyrack_client::wire::{CreateRoute, Guard, Role, Route, Target, UpdateRoute};
+use keyrack_client::wire::{Cors, CreateRoute, Guard, Role, Route, Target, UpdateRoute};
 use uuid::Uuid;
 
 use crate::config::Settings;
@@ -79,6 +79,39 @@ pub(crate) struct Create {
     /// Let signed-in people in too
     #[arg(long)]
     sessions: bool,
+    #[command(flatten)]
+    sending: Sending,
+    /// Let web pages from here call it (CORS), such as https://app.example.com, or * for anywhere; may be given several times
+    #[arg(long = "cors-origin", value_name = "ORIGIN")]
+    cors_origins: Vec<String>,
+}
+
+/// How requests get to the service.
+#[derive(Args)]
+struct Sending {
+    /// Cut this off the beginning of the path before it is appended to the service's address
+    #[arg(long, value_name = "PATH")]
+    strip_prefix: Option<String>,
+    /// Send the service this header; may be given several times
+    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    headers: Vec<(String, String)>,
+    /// The largest body of a request
+    #[arg(long, value_name = "BYTES")]
+    max_body: Option<u64>,
+    /// How long the service may take to begin its answer; 60 if missing
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u32>,
+    /// How long the service may be silent in the middle of an answer; 300 if missing
+    #[arg(long, value_name = "SECONDS")]
+    idle_timeout: Option<u32>,
+    /// Speak HTTP/2 to the service without asking first
+    #[arg(long)]
+    http2: bool,
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("must be NAME: VALUE")?;
+    Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
 }
 
 /// Does it.
@@ -121,7 +154,16 @@ fn wanted(c: Create) -> CreateRoute {
         methods: c.methods,
         enabled: None,
         guard,
-        target: Target::Upstream { url: c.upstream },
+        target: Target::Upstream {
+            url: c.upstream,
+            strip_prefix: c.sending.strip_prefix,
+            headers: c.sending.headers.into_iter().collect(),
+            max_body_bytes: c.sending.max_body,
+            timeout_seconds: c.sending.timeout,
+            idle_timeout_seconds: c.sending.idle_timeout,
+            http2: c.sending.http2,
+        },
+        cors: (!c.cors_origins.is_empty()).then(|| Cors { origins: c.cors_origins, ..Cors::default() }),
     }
 }
 
@@ -144,7 +186,7 @@ fn show(routes: Vec<Route>, json: bool) -> anyhow::Result<()> {
         return output::json(&routes);
     }
     let row = |r: Route| {
-        let Target::Upstream { url } = r.target;
+        let Target::Upstream { url, .. } = r.target;
         let place = format!("{}{}", r.host.unwrap_or_default(), r.path);
         let open = if r.enabled { "open" } else { "closed" }.to_owned();
         let guard = serde_json::json!(r.guard).to_string();

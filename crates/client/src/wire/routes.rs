@@ -1,15 +1,19 @@
 //! Routes.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema as _, ToSchema};
 use uuid::Uuid;
 
 use super::text::{
-    GroupReference, Host, KeyId, Method, Name, Organizations, PathPattern, Resource, Scope, ServiceUrl,
-    WorkspaceReference,
+    GroupReference, HeaderName, HeaderValue, Host, KeyId, Method, Name, Organizations, Origin, PathPattern, PathPrefix,
+    Resource, Scope, ServiceUrl, WorkspaceReference,
 };
-use super::{Role, given};
+use super::{Role, given, present};
 
 /// A door: host, path and methods, what it asks of callers, and what is behind it.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -31,6 +35,9 @@ pub struct Route {
     pub guard: Guard,
     /// What is behind it.
     pub target: Target,
+    /// Which web pages of other origins may call it; null for none.
+    #[schema(required)]
+    pub cors: Option<Cors>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -88,7 +95,79 @@ pub enum Target {
         /// Its address; the path of a request is appended.
         #[schema(value_type = ServiceUrl, examples("http://127.0.0.1:9000"))]
         url: String,
+        /// What is cut off the beginning of a request's path before that: the beginning of the route's path, up to a `/`. With a path
+        /// in the address, one beginning takes the place of another.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Option<PathPrefix>, examples("/v1"))]
+        strip_prefix: Option<String>,
+        /// Headers that it is sent, whatever the caller sent under their names. Everybody who may see the route sees them: no place
+        /// for secrets.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        #[schema(schema_with = headers)]
+        headers: BTreeMap<String, String>,
+        /// The largest body of a request, in bytes; any if missing. More is 413.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_body_bytes: Option<u64>,
+        /// How long it may take to begin its answer once it has the request; 60 if missing. Then the caller gets 504.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(minimum = 1, maximum = 86400)]
+        timeout_seconds: Option<u32>,
+        /// How long it may be silent in the middle of its answer, or both sides of a WebSocket; 300 if missing. Then the connection
+        /// ends.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(minimum = 1, maximum = 86400)]
+        idle_timeout_seconds: Option<u32>,
+        /// It is spoken to in HTTP/2 without asking first, also without TLS. With TLS that is agreed on in any case.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        http2: bool,
     },
+}
+
+impl Target {
+    /// A service at an address, and nothing said beside.
+    pub fn upstream(url: impl Into<String>) -> Self {
+        Self::Upstream {
+            url: url.into(),
+            strip_prefix: None,
+            headers: BTreeMap::new(),
+            max_body_bytes: None,
+            timeout_seconds: None,
+            idle_timeout_seconds: None,
+            http2: false,
+        }
+    }
+}
+
+fn headers() -> RefOr<Schema> {
+    let headers = ObjectBuilder::new().schema_type(Type::Object);
+    let headers = headers.property_names(Some(HeaderName::schema())).additional_properties(Some(HeaderValue::schema()));
+    let description = "Headers that it is sent, whatever the caller sent under their names. Everybody who may see the route \
+        sees them: no place for secrets.";
+    headers.max_properties(Some(32)).description(Some(description)).into()
+}
+
+/// Which web pages of other origins may call a door (CORS). Their preflights are answered without a key.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cors {
+    /// Where the pages come from, such as `https://app.example.com`; `*` alone for anywhere.
+    #[schema(value_type = Vec<Origin>, min_items = 1, max_items = 64)]
+    pub origins: Vec<String>,
+    /// Which headers they may send; any if missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<HeaderName>>, max_items = 64)]
+    pub headers: Option<Vec<String>>,
+    /// Which headers of the service's answers they may read, beside those that Keyrack writes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<HeaderName>>, max_items = 64)]
+    pub expose: Vec<String>,
+    /// How long a browser may remember that, in seconds; 600 if missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 86400)]
+    pub max_age_seconds: Option<u32>,
+    /// Cookies of the service go along. Not with `*`, and not where sessions are let in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub credentials: bool,
 }
 
 /// What a route is to be.
@@ -117,9 +196,12 @@ pub struct CreateRoute {
     pub guard: Guard,
     /// What is behind it.
     pub target: Target,
+    /// Which web pages of other origins may call it; none if missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
 }
 
-/// What of a route is to change: an absent field is kept, guard and target are replaced whole.
+/// What of a route is to change: an absent field is kept, guard, target and cors are replaced whole.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateRoute {
@@ -147,4 +229,8 @@ pub struct UpdateRoute {
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub target: Option<Target>,
+    /// Which web pages of other origins may call it; null for none.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Cors>)]
+    pub cors: Option<Option<Cors>>,
 }

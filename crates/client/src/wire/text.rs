@@ -71,6 +71,14 @@ texts! {
     Address { max_length(Some(45)), pattern(Some("^[0-9A-Fa-f:.]+$")) }
     /// A path with `:name` for a segment and a final `*rest`.
     PathPattern { max_length(Some(1024)), pattern(Some(PATH)) }
+    /// The beginning of a path, up to a `/`.
+    PathPrefix { min_length(Some(2)), max_length(Some(1024)), pattern(Some("^/[!-)+-9;-~]*[!-)+-.0-9;-~]$")) }
+    /// The name of a header, in lower case.
+    HeaderName { min_length(Some(1)), max_length(Some(100)), pattern(Some("^[a-z0-9-]+$")) }
+    /// What a header says: printable ASCII.
+    HeaderValue { max_length(Some(1024)), pattern(Some("^([!-~]([ -~]*[!-~])?)?$")) }
+    /// Where a web page comes from: scheme, host, and perhaps a port. `*` for anywhere.
+    Origin { max_length(Some(2048)), pattern(Some(r"^(\*|https?://[^/]+)$")) }
     /// A path in canonical form.
     RequestPath { max_length(Some(1024)), pattern(Some(PATH)) }
     /// The name of a host, without a port.

@@ -7,7 +7,9 @@ use keyrack_core::{KeyId, RouteId, name, upstream};
 use keyrack_store::{INSTANCE, Route, SubjectKind, Writer};
 
 use super::guard::{GuardText, resolve_guard};
-use super::{NewRoute, RESERVED, RESERVED_WELL_KNOWN, RoutePatch, Target, USUAL_METHODS};
+use super::table::read_door;
+use super::target::{check_target, read_cors};
+use super::{NewRoute, RESERVED, RESERVED_WELL_KNOWN, RoutePatch, USUAL_METHODS};
 use crate::actor::{Context, authority_of};
 use crate::engine::{Engine, Subject};
 use crate::keys::too_strong;
@@ -20,17 +22,20 @@ impl Engine {
         let now = self.now();
         let host = new.host.as_deref().map(|host| read_host(ctx, host)).transpose()?;
         let (guard, keys) = resolve_guard(ctx, &tenant, new.guard)?;
-        check_target(&new.target)?;
+        let path = read_path(&new.path)?.to_string();
+        check_target(&new.target, &path)?;
+        let cors = new.cors.map(|cors| read_cors(cors, guard.sessions)).transpose()?;
         let route = Route {
             id: RouteId::new(now, self.random_id()?),
             organization: ctx.organization,
             name: name::name(&new.name).map_err(|e| Error::invalid("name", e))?,
             host,
-            path: read_path(&new.path)?.to_string(),
+            path,
             methods: read_methods(new.methods)?,
             enabled: !new.disabled,
             guard: serde_json::json!(guard),
             target: serde_json::json!(new.target),
+            cors: cors.map(|cors| serde_json::json!(cors)),
             created_at: now,
             updated_at: now,
         };
@@ -72,9 +77,16 @@ impl Engine {
             (after.guard, keys) = (serde_json::json!(guard), named);
         }
         if let Some(target) = patch.target {
-            check_target(&target)?;
             after.target = serde_json::json!(target);
         }
+        if let Some(cors) = patch.cors {
+            after.cors = cors.map(|cors| serde_json::json!(cors));
+        }
+        // Each of these may have been good with what another one was before.
+        let door = read_door(&after).ok_or(Error::internal("a route cannot be read"))?;
+        check_target(&door.target, &after.path)?;
+        let cors = door.cors.map(|cors| read_cors(cors, door.guard.sessions)).transpose()?;
+        after.cors = cors.map(|cors| serde_json::json!(cors));
         after.enabled = patch.enabled.unwrap_or(before.enabled);
         if after == before {
             self.settle_unchanged().await?;
@@ -207,11 +219,6 @@ fn read_host(ctx: &Context, host: &str) -> Result<String> {
     upstream::host(host).ok_or_else(|| Error::invalid("host", message))
 }
 
-fn check_target(target: &Target) -> Result<()> {
-    let Target::Upstream { url } = target;
-    upstream::check(url).map_err(|error| Error::invalid("target.url", error))
-}
-
 fn about(route: &Route) -> Subject<'_> {
     let data = serde_json::json!({
         "host": route.host,
@@ -220,6 +227,7 @@ fn about(route: &Route) -> Subject<'_> {
         "enabled": route.enabled,
         "guard": route.guard,
         "target": route.target,
+        "cors": route.cors,
     });
     Subject { kind: SubjectKind::Route, id: route.id.0, name: &route.name, data }
 }

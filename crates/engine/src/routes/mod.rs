@@ -3,11 +3,11 @@
 mod guard;
 mod manage;
 mod table;
+mod target;
 
 pub use guard::GuardText;
 pub use table::{LiveRoute, RouteMatch, RouteTable};
-
-use serde::{Deserialize, Serialize};
+pub use target::{Cors, Target, Upstream};
 
 /// The setting that names the organization which owns the default host.
 pub(crate) const DEFAULT_ORGANIZATION: &str = "default_organization";
@@ -33,17 +33,6 @@ const RESERVED_WELL_KNOWN: &str = "/.well-known/keyrack";
 /// The methods of a route that names none.
 const USUAL_METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 
-/// What is behind a route.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
-pub enum Target {
-    /// Another HTTP service.
-    Upstream {
-        /// Its address; the path of a request is appended.
-        url: String,
-    },
-}
-
 /// What a route is to be.
 #[derive(Clone, Debug)]
 pub struct NewRoute {
@@ -61,6 +50,8 @@ pub struct NewRoute {
     pub guard: GuardText,
     /// What is behind it.
     pub target: Target,
+    /// Which web pages of other origins may call it; `None` for none.
+    pub cors: Option<Cors>,
 }
 
 /// What of a route is to change.
@@ -78,4 +69,6 @@ pub struct RoutePatch {
     pub guard: Option<GuardText>,
     /// A new target, whole.
     pub target: Option<Target>,
+    /// Which web pages may call it from now on, whole.
+    pub cors: Option<Option<Cors>>,
 }

@@ -10,8 +10,8 @@ use keyrack_core::pattern::{Pattern, Table};
 use keyrack_core::{Guard, OrganizationId, WorkspaceId};
 use keyrack_store::Route;
 
-use super::Target;
 use super::guard::{GuardText, read_guard};
+use super::{Cors, Target};
 use crate::directory::Directory;
 use crate::engine::Engine;
 
@@ -24,6 +24,8 @@ pub struct LiveRoute {
     pub guard: Guard,
     /// What is behind it.
     pub target: Target,
+    /// Which web pages of other origins may call it.
+    pub cors: Option<Cors>,
     pattern: Pattern,
     workspace: Option<WorkspaceId>,
 }
@@ -33,13 +35,13 @@ impl LiveRoute {
     /// its requests.
     fn read(route: Route) -> Option<Self> {
         let pattern = Pattern::parse(&route.path).ok()?;
-        if let Some((guard, workspace, target)) = read_door(&route) {
-            return Some(Self { route, guard, target, pattern, workspace });
+        if let Some(Door { guard, workspace, target, cors }) = read_door(&route) {
+            return Some(Self { route, guard, target, cors, pattern, workspace });
         }
         tracing::error!(route = %route.id, "a route cannot be read and stays closed");
         let guard = Guard { admitted: Some(Admitted::default()), ..Guard::new(Audience::Own(route.organization)) };
-        let (target, route) = (Target::Upstream { url: String::new() }, Route { enabled: false, ..route });
-        Some(Self { route, guard, target, pattern, workspace: None })
+        let (target, route) = (Target::upstream(""), Route { enabled: false, ..route });
+        Some(Self { route, guard, target, cors: None, pattern, workspace: None })
     }
 
     fn takes(&self, method: &str) -> bool {
@@ -126,12 +128,20 @@ impl RouteTable {
     }
 }
 
-/// What a stored route asks, where it stands and what is behind it.
-fn read_door(route: &Route) -> Option<(Guard, Option<WorkspaceId>, Target)> {
+/// What a stored route says.
+pub(super) struct Door {
+    pub(super) guard: Guard,
+    workspace: Option<WorkspaceId>,
+    pub(super) target: Target,
+    pub(super) cors: Option<Cors>,
+}
+
+pub(super) fn read_door(route: &Route) -> Option<Door> {
     let text: GuardText = serde_json::from_value(route.guard.clone()).ok()?;
     let workspace = text.workspace.as_deref().map(str::parse).transpose().ok()?;
     let target = serde_json::from_value(route.target.clone()).ok()?;
-    Some((read_guard(&text, route.organization).ok()?, workspace, target))
+    let cors = route.cors.clone().map(serde_json::from_value).transpose().ok()?;
+    Some(Door { guard: read_guard(&text, route.organization).ok()?, workspace, target, cors })
 }
 
 impl Engine {

@@ -132,7 +132,8 @@ both_databases! {
             methods: None,
             disabled: false,
             guard: GuardText { public: true, ..GuardText::default() },
-            target: Target::Upstream { url: "http://localhost:9".to_owned() },
+            target: Target::upstream("http://localhost:9"),
+            cors: None,
         };
         guest.create_route(&host, route).await.unwrap();
         assert!(server.find_route("x", "/door", "GET").is_some());

@@ -10,7 +10,7 @@ use keyrack_testkit::{Database, both_databases};
 use crate::support::{OWNER, PASSWORD, World, code, named, texts};
 
 fn target() -> Target {
-    Target::Upstream { url: "http://localhost:9".to_owned() }
+    Target::upstream("http://localhost:9")
 }
 
 fn route(name: &str) -> NewRoute {
@@ -22,6 +22,7 @@ fn route(name: &str) -> NewRoute {
         disabled: false,
         guard: GuardText { resource: Some("contacts".to_owned()), ..GuardText::default() },
         target: target(),
+        cors: None,
     }
 }
 

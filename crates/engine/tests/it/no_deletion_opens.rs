@@ -198,7 +198,8 @@ impl<'w> Case<'w> {
             methods: None,
             disabled: false,
             guard,
-            target: Target::Upstream { url: "http://localhost:9".to_owned() },
+            target: Target::upstream("http://localhost:9"),
+            cors: None,
         };
         match self.world.engine.create_route(&self.host, new).await {
             Ok(route) => self.doors.push(route.id),

@@ -10,7 +10,7 @@ use keyrack_testkit::{Database, both_databases};
 use crate::support::{OWNER, World, code, named, texts};
 
 pub(crate) fn upstream(url: &str) -> Target {
-    Target::Upstream { url: url.to_owned() }
+    Target::upstream(url)
 }
 
 pub(crate) fn at(path: &str) -> NewRoute {
@@ -22,6 +22,7 @@ pub(crate) fn at(path: &str) -> NewRoute {
         disabled: false,
         guard: GuardText { scope: Some("a:read".to_owned()), ..GuardText::default() },
         target: upstream("http://localhost:9"),
+        cors: None,
     }
 }
 

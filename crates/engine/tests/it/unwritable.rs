@@ -50,7 +50,8 @@ fn while_another_keeps_the_file_locked_changes_are_refused_and_decisions_go_on()
             methods: None,
             disabled: false,
             guard: GuardText { public: true, ..GuardText::default() },
-            target: Target::Upstream { url: "http://localhost:9".to_owned() },
+            target: Target::upstream("http://localhost:9"),
+            cors: None,
         };
         let group = NewGroup { name: "third".to_owned(), ..NewGroup::default() };
         // All of them wait as long as a store has patience, so they wait together.

@@ -44,6 +44,7 @@ pub(super) async fn create(
         disabled: body.enabled == Some(false),
         guard: convert::guard_text(body.guard),
         target: convert::target(body.target),
+        cors: body.cors.map(convert::cors),
     };
     let route = app.engine.create_route(&caller.context, new).await?;
     Ok((StatusCode::CREATED, Json(shown(&app, route)?)))
@@ -58,7 +59,7 @@ pub(super) async fn get(State(app): State<App>, caller: Caller, Path(id): Path<U
 
 /// Change a route
 ///
-/// Guard and target are replaced whole.
+/// Guard, target and cors are replaced whole.
 #[utoipa::path(patch, path = "/api/routes/{id}", tag = "routes", operation_id = "updateRoute", params(("id" = text::RouteId, Path)),
     request_body = UpdateRoute,
     responses((status = 200, body = Route), (status = 404, description = "No such route"),
@@ -76,6 +77,7 @@ pub(super) async fn update(
         enabled: body.enabled,
         guard: body.guard.map(convert::guard_text),
         target: body.target.map(convert::target),
+        cors: body.cors.map(|cors| cors.map(convert::cors)),
     };
     Ok(Json(shown(&app, app.engine.update_route(&caller.context, RouteId(id), patch).await?)?))
 }

@@ -1,18 +1,19 @@
 //! Between the engine's types and those on the wire.
 
 mod notifications;
+mod routes;
 mod usage;
 
 use keyrack_client::wire;
 use keyrack_core::usage::Span;
 use keyrack_core::{Body, Environment, KeyStatus, OrganizationState, RateLimit, RateLimits, Role, Tier};
 use keyrack_engine::{
-    Event, GuardText, HashProfile, ImportKey, KeyGroup, KeyPatch, KeySecret, KeyView, Member, NewKey, NodeView,
-    Organization, QuotaStanding, QuotaUse, Receipt, Route, Standing, Target, UserAccount, WindowStanding, Witness,
-    Workspace,
+    Event, HashProfile, ImportKey, KeyGroup, KeyPatch, KeySecret, KeyView, Member, NewKey, NodeView, Organization,
+    QuotaStanding, QuotaUse, Receipt, Standing, UserAccount, WindowStanding, Witness, Workspace,
 };
 
 pub(crate) use notifications::notification;
+pub(crate) use routes::{cors, guard_text, route, target};
 pub(crate) use usage::{usage, usage_latency};
 
 /// Words that both sides know, matched one by one so that a new one cannot be forgotten.
@@ -282,60 +283,6 @@ pub(crate) fn member(m: Member) -> wire::Member {
 /// A person for the wire.
 pub(crate) fn user(u: UserAccount) -> wire::User {
     wire::User { id: u.id.0, email: u.email, name: u.name }
-}
-
-/// A guard from the wire.
-pub(crate) fn guard_text(g: wire::Guard) -> GuardText {
-    GuardText {
-        public: g.public.unwrap_or(false),
-        organizations: g.organizations,
-        groups: g.groups,
-        keys: g.keys,
-        scope: g.scope,
-        resource: g.resource,
-        roles: g.roles.map(|roles| roles.into_iter().map(Role::from_wire).collect()),
-        workspace: g.workspace,
-        sessions: g.sessions.unwrap_or(false),
-        query_key: g.query_key.unwrap_or(false),
-    }
-}
-
-fn guard(g: GuardText) -> wire::Guard {
-    wire::Guard {
-        public: g.public.then_some(true),
-        organizations: g.organizations,
-        groups: g.groups,
-        keys: g.keys,
-        scope: g.scope,
-        resource: g.resource,
-        roles: g.roles.map(|roles| roles.into_iter().map(Role::wire).collect()),
-        workspace: g.workspace,
-        sessions: g.sessions.then_some(true),
-        query_key: g.query_key.then_some(true),
-    }
-}
-
-/// A target from the wire.
-pub(crate) fn target(t: wire::Target) -> Target {
-    let wire::Target::Upstream { url } = t;
-    Target::Upstream { url }
-}
-
-/// A route for the wire, with the guard as people wrote it. `None` if its target cannot be read.
-pub(crate) fn route(r: Route, shown: GuardText) -> Option<wire::Route> {
-    let Target::Upstream { url } = serde_json::from_value(r.target).ok()?;
-    Some(wire::Route {
-        id: r.id.0,
-        name: r.name,
-        host: r.host,
-        path: r.path,
-        methods: r.methods,
-        enabled: r.enabled,
-        guard: guard(shown),
-        target: wire::Target::Upstream { url },
-        created_at: r.created_at,
-        updated_at: r.updated_at,
-    })
 }
 
 /// An event for the wire.

@@ -13,17 +13,17 @@ use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HeaderName, Header
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body::Body as _;
-use keyrack_core::address::canonical;
 use keyrack_core::decide::Place;
 use keyrack_core::path::percent_decode;
 use keyrack_engine::{LiveRoute, RouteMatch, Standing};
 
 use super::decide::{Asked, Decided, decide, identity};
 use super::headers::Identity;
+use super::host::{host, host_name, one_host};
 use super::limits;
 use crate::access::Endpoint;
 use crate::app::App;
-use crate::caller::{self, Peer};
+use crate::caller;
 use crate::error::{self, ApiError};
 use crate::load::{Crowded, Lane};
 use crate::metrics::Door;
@@ -188,7 +188,8 @@ async fn answer(
     profile: &mut Option<Profile>,
     endpoint: &mut Option<Endpoint>,
 ) -> Result<Allowed, ApiError> {
-    let question = Some(request).filter(|request| is_trusted(app, request)).and_then(question);
+    let question =
+        Some(request).filter(|request| caller::is_from_trusted_proxy(app, &request.extensions)).and_then(question);
     let question = question.ok_or_else(ApiError::not_found)?;
     *profile = Some(question.profile);
     let is_crowded = request.extensions.get::<Crowded>().is_some();
@@ -208,11 +209,6 @@ async fn answer(
     visit.answered(StatusCode::OK.as_u16());
     let identity = identity(app, &verdict, session.as_ref())?;
     Ok(Allowed { identity, standing: verdict.standing.take() })
-}
-
-fn is_trusted(app: &App, request: &Parts) -> bool {
-    let peer = request.extensions.get::<Peer>().and_then(|peer| peer.0).map(canonical);
-    peer.is_some_and(|peer| app.settings.trusted_proxies.iter().any(|net| net.contains(&peer)))
 }
 
 fn question(request: &Parts) -> Option<Question<'_>> {
@@ -250,9 +246,9 @@ impl<'r> Original<'r> {
     fn read(question: &Question<'r>, request: &'r Parts) -> Result<Self, ApiError> {
         let headers = &request.headers;
         let Some(family) = question.profile.family() else {
-            let host = super::gateway::host(headers, &request.uri)?;
+            let named = host(headers, &request.uri)?;
             let (path, query) = split(question.target.unwrap_or_default())?;
-            let host = host.as_ref().map(super::gateway::host_name).transpose()?;
+            let host = named.as_ref().map(host_name).transpose()?;
             return Ok(Self { method: request.method.clone(), host, path: Some(path), query });
         };
         let method = only(headers, &family.method)?.map(|method| Method::from_bytes(method.as_bytes()));
@@ -260,7 +256,7 @@ impl<'r> Original<'r> {
         let target = only(headers, &family.uri)?.map(split).transpose()?;
         let host = only(headers, &family.host)?.map(|host| {
             let host: http::uri::Authority = host.parse().map_err(|_| untold(&family.host))?;
-            super::gateway::host_name(&host)
+            host_name(&host)
         });
         let method = method.ok_or_else(|| untold(&family.method))?;
         let (path, query) = target.map_or((None, None), |(path, query)| (Some(path), query));
@@ -277,7 +273,7 @@ impl<'r> Original<'r> {
             let place = route.place_if_matched(self.path, directory).unwrap_or(Place::Elsewhere);
             return Ok((route, place));
         }
-        let missing = |name: Option<&HeaderName>| name.map_or_else(super::gateway::one_host, untold);
+        let missing = |name: Option<&HeaderName>| name.map_or_else(one_host, untold);
         let host = self.host.as_deref().ok_or_else(|| missing(family.map(|family| &family.host)))?;
         let path = self.path.ok_or_else(|| missing(family.map(|family| &family.uri)))?;
         let found = app.engine.find_route(host, path, self.method.as_str()).ok_or_else(ApiError::not_found)?;

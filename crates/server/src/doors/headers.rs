@@ -42,6 +42,17 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether whoever sent these reads what may follow a body, as gRPC needs it. That is about one connection, and true of ours too.
+pub fn takes_trailers(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::TE).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case("trailers"))
+}
+
+/// Says that what may follow a body is read.
+pub fn take_trailers(headers: &mut HeaderMap) {
+    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+}
+
 /// Removes what a caller may not bring along: names of ours, with dash or underscore, and our cookies. The credential goes
 /// too, unless it is between the caller and the target.
 pub fn remove_claims(headers: &mut HeaderMap, keep_authorization: bool) {

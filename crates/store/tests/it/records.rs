@@ -271,6 +271,7 @@ both_databases! {
             enabled: false,
             guard: json!({ "groups": [samples::id()], "roles": ["admin"], "sessions": true }),
             target: json!({ "kind": "upstream", "url": "https://ex.example/a?b=\"c\"" }),
+            cors: Some(json!({ "origins": ["*"] })),
             created_at: moments()[0],
             updated_at: moments()[3],
             ..samples::route(organization, "second")

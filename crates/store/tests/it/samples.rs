@@ -192,6 +192,7 @@ pub(crate) fn route(organization: OrganizationId, name: &str) -> Route {
         enabled: true,
         guard: serde_json::json!({ "public": true }),
         target: serde_json::json!({ "kind": "upstream", "url": "http://localhost:9" }),
+        cors: None,
         created_at: at(1),
         updated_at: at(2),
     }

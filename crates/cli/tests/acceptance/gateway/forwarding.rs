@@ -1,7 +1,5 @@
 //! What reaches the service, and what comes back.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::Response;
 use http_body_util::Full;
@@ -9,8 +7,8 @@ use keyrack_testkit::{Database, Upstream};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
 
+use super::read_until;
 use crate::support::{Caller as _, IDENTITY, expect_refusal, expect_unknown, seen_headers, start};
 
 /// Every value under a name of ours, however it is written.
@@ -87,7 +85,6 @@ keyrack_testkit::both_databases! {
             "upgrade",
             "proxy-connection",
             "proxy-authorization",
-            "forwarded",
         ] {
             assert_eq!(seen_headers(&seen, gone), <[&str; 0]>::default(), "{gone}");
         }
@@ -185,17 +182,4 @@ keyrack_testkit::both_databases! {
         }
         assert_eq!(upstream.count(), 0);
     }
-}
-
-/// Reads up to and including these bytes, one at a time, so that nothing behind them is taken.
-async fn read_until(stream: &mut TcpStream, end: &[u8]) -> Vec<u8> {
-    let mut read = Vec::new();
-    let reading = async {
-        while !read.ends_with(end) {
-            read.push(stream.read_u8().await.unwrap());
-        }
-    };
-    let outcome = timeout(Duration::from_secs(20), reading).await;
-    assert!(outcome.is_ok(), "nothing came behind {:?}", String::from_utf8_lossy(&read));
-    read
 }
