@@ -55,6 +55,7 @@ pub(crate) async fn run(doctor: &Doctor, json: bool, settings: &Settings) -> any
 
 fn look_at_settings(settings: &Settings) -> anyhow::Result<String> {
     let listen = settings.address("listen")?;
+    settings.address("grpc.listen")?;
     settings.address("metrics.listen")?;
     settings.duration("drain")?;
     settings.networks("trusted_proxies")?;

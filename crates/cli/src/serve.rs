@@ -122,12 +122,18 @@ fn machine_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
+async fn bind(at: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
+    let Some(at) = at else { return Ok(None) };
+    Ok(Some(TcpListener::bind(at).await.with_context(|| format!("cannot listen on {at}"))?))
+}
+
 /// A server that is ready to run.
 pub(crate) struct Server {
     pub(crate) engine: Arc<Engine>,
     pub(crate) app: App,
     pub(crate) address: SocketAddr,
     listener: TcpListener,
+    grpc: Option<TcpListener>,
     metrics: Option<(TcpListener, PrometheusHandle)>,
     seat: Seat,
 }
@@ -142,10 +148,9 @@ impl Server {
         let failure_limit = settings.count("failure_limit")?;
         let listener = TcpListener::bind(wanted).await.with_context(|| format!("cannot listen on {wanted}"))?;
         let address = listener.local_addr()?;
-        let metrics = match settings.address("metrics.listen")? {
-            Some(at) => Some(TcpListener::bind(at).await.with_context(|| format!("cannot listen on {at}"))?),
-            None => None,
-        };
+        let metrics = bind(settings.address("metrics.listen")?).await?;
+        let grpc = bind(settings.address("grpc.listen")?).await?;
+        let grpc_address = grpc.as_ref().map(TcpListener::local_addr).transpose()?;
         // Before anything counts.
         let times = Matcher::Full(keyrack_server::metrics::REQUEST_SECONDS.to_owned());
         let recorder = PrometheusBuilder::new()
@@ -163,12 +168,12 @@ impl Server {
         let server_settings = ServerSettings {
             trusted_proxies,
             egress_allow,
-            own_addresses: std::iter::once(address).chain(metrics_address).collect(),
+            own_addresses: [Some(address), metrics_address, grpc_address].into_iter().flatten().collect(),
             max_connections: connections_at_most(ServerSettings::default().max_connections),
             failure_limit,
         };
         let app = App::new(engine.clone(), server_settings);
-        Ok(Self { engine, app, address, listener, metrics, seat })
+        Ok(Self { engine, app, address, listener, grpc, metrics, seat })
     }
 
     /// Serves until `stop`, finishes what is in flight and gives the seat up.
@@ -183,6 +188,9 @@ impl Server {
                 let _ = stopping.wait_for(|stop| *stop).await;
             }
         };
+        let grpc = self
+            .grpc
+            .map(|listener| tokio::spawn(keyrack_server::serve_ext_authz(listener, self.app.clone(), stopped())));
         let front = Front::new(self.app);
         // The engine goes on until the last request is answered.
         let (drained, engine_stop) = tokio::sync::oneshot::channel::<()>();
@@ -206,6 +214,9 @@ impl Server {
         tracing::info!("stopping: requests in flight are finished");
         let _ = stopping.send(true);
         let _ = serving.await;
+        if let Some(grpc) = grpc {
+            let _ = grpc.await;
+        }
         if let Some(metrics) = metrics {
             let _ = metrics.await;
         }

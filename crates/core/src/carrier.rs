@@ -144,6 +144,14 @@ fn query_carriers(query: &str) -> impl Iterator<Item = Range<usize>> + '_ {
     })
 }
 
+/// The names in a raw query under which keys stand, for whoever removes them by name. `None` if one of them is not written as it
+/// is: somebody else might not take it for that name.
+pub fn query_carrier_names(query: &str) -> Option<Vec<String>> {
+    let pairs = query_carriers(query).map(|range| &query[range]);
+    let names = pairs.map(|pair| pair.split('=').next().unwrap_or_default());
+    names.map(|name| QUERY_NAMES.contains(&name.as_bytes()).then(|| name.to_owned())).collect()
+}
+
 /// The raw query without the pairs that carry a key. The other bytes are left as they are: nothing is parsed and written
 /// anew, so `%26` stays `%26`.
 pub fn without_query_carriers(query: &str) -> Cow<'_, str> {

@@ -23,6 +23,7 @@ mod settings;
 
 pub use app::App;
 pub use caller::{HostRequest, Peer};
+pub use doors::ext_authz::serve as serve_ext_authz;
 pub use listen::{Body, Front, serve, serve_text};
 pub use needs::Needs;
 pub use own::OwnPaths;

@@ -114,7 +114,7 @@ where
 fn described(request: &Request<Bytes>) -> Value {
     let headers = request.headers().iter();
     json!({
-        "version": format!("{:?}", request.version()),
+        "version": format!("{:?}", request.version()).trim_start_matches("HTTP/"),
         "method": request.method().as_str(),
         "target": request.uri().to_string(),
         "headers": headers

@@ -46,6 +46,7 @@ enum Kind {
     Caddy,
     Haproxy,
     Envoy,
+    EnvoyGrpc,
 }
 
 /// A proxy between callers and a service, with a keyrack that it asks.
@@ -62,10 +63,13 @@ impl Front {
     /// `None` where the proxy is not installed.
     async fn start(kind: Kind) -> Option<Self> {
         let program = program(kind)?;
-        let keyrack = Keyrack::setup(KEYRACK, Database::Sqlite).args(["--trusted-proxies", "127.0.0.1/32"]).start();
+        let grpc = free_port();
+        let listen = format!("127.0.0.1:{grpc}");
+        let arguments = ["--trusted-proxies", "127.0.0.1/32", "--grpc-listen", &listen];
+        let keyrack = Keyrack::setup(KEYRACK, Database::Sqlite).args(arguments).start();
         let service = Upstream::start().await;
         let (directory, port) = (TempDir::new().unwrap(), free_port());
-        let proxy = configured(kind, program, directory.path(), &keyrack, &service, port).start();
+        let proxy = configured(kind, program, directory.path(), &keyrack, &service, (port, grpc)).start();
         let http = Http::new(format!("http://127.0.0.1:{port}"));
         let until = Instant::now() + Duration::from_secs(30);
         while http.get("/").try_send().await.is_err() {
@@ -136,7 +140,7 @@ fn program(kind: Kind) -> Option<PathBuf> {
         Kind::Nginx => vec![PathBuf::from("/usr/sbin/nginx"), PathBuf::from("/usr/bin/nginx")],
         Kind::Haproxy => vec![PathBuf::from("/usr/sbin/haproxy"), PathBuf::from("/usr/bin/haproxy")],
         Kind::Caddy => vec![root.join("target/tools/proxies/bin/caddy")],
-        Kind::Envoy => vec![root.join("target/tools/proxies/bin/envoy")],
+        Kind::Envoy | Kind::EnvoyGrpc => vec![root.join("target/tools/proxies/bin/envoy")],
     };
     let found = places.into_iter().find(|place| place.exists());
     let must_run = std::env::var_os("KEYRACK_TEST_REQUIRE_ALL").is_some();
@@ -154,7 +158,7 @@ fn configured(
     folder: &Path,
     keyrack: &Keyrack,
     service: &Upstream,
-    port: u16,
+    (port, grpc): (u16, u16),
 ) -> Program {
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
     let at = |name: &str| folder.join(name).to_str().unwrap().to_owned();
@@ -195,14 +199,16 @@ fn configured(
             });
             Program::new(program).args(["-db", "-f", &file])
         }
-        Kind::Envoy => {
+        Kind::Envoy | Kind::EnvoyGrpc => {
             let port_of = |before: &str, port: &str| (format!("port_value: {before} "), format!("port_value: {port} "));
             let ports = [
                 port_of("8080", &port.to_string()),
                 port_of("8000", keyrack_port),
+                port_of("8001", &grpc.to_string()),
                 port_of("9000", &service.port().to_string()),
             ];
-            let file = place("envoy/http.yaml", "envoy.yaml", &|text| {
+            let from = if kind == Kind::Envoy { "envoy/http.yaml" } else { "envoy/grpc.yaml" };
+            let file = place(from, "envoy.yaml", &|text| {
                 ports.iter().fold(text, |text, (before, after)| text.replace(before, after))
             });
             Program::new(program).args(["-c", &file, "--disable-hot-restart", "--concurrency", "1", "-l", "warning"])
@@ -216,7 +222,7 @@ async fn a_script_that_fails_lets_nobody_pass() {
     let Some(program) = program(Kind::Haproxy) else { return };
     let keyrack = Keyrack::start(KEYRACK, Database::Sqlite);
     let (service, directory, port) = (Upstream::start().await, TempDir::new().unwrap(), free_port());
-    let proxy = configured(Kind::Haproxy, program, directory.path(), &keyrack, &service, port);
+    let proxy = configured(Kind::Haproxy, program, directory.path(), &keyrack, &service, (port, 9));
     let proxy = proxy.env("KEYRACK_URL", "no address").start();
     let http = Http::new(format!("http://127.0.0.1:{port}"));
     let until = Instant::now() + Duration::from_secs(30);
@@ -230,6 +236,36 @@ async fn a_script_that_fails_lets_nobody_pass() {
     many.send().await.expect_status(503);
     http.get("/v1/a").send().await.expect_status(503);
     assert_eq!(service.count(), 0);
+}
+
+/// What Envoy does over gRPC alone: the credential is taken off wherever it stood, and callers see how limits stand.
+#[tokio::test(flavor = "multi_thread")]
+async fn over_grpc_one_answer_says_all() {
+    let Some(front) = Front::start(Kind::EnvoyGrpc).await else { return };
+    front.route("/query/*rest", json!({"scope": "a:read", "query_key": true})).await;
+    front.route("/open", json!({"public": true})).await;
+    let limits = json!([{"limit": 100, "window_seconds": 60}]);
+    let (_, secret) = front.key(json!({"name": "k", "scopes": ["a:read"], "rate_limits": limits})).await;
+    for (sent, arrives) in [
+        (format!("?a=%26&api_key={secret}&b=%20"), "?a=%26&b=%20"),
+        (format!("?apiKey={secret}"), ""),
+        (format!("?x=%23z&api_key={secret}"), "?x=%23z"),
+    ] {
+        let seen = front.expect_let_in(front.http.get(&format!("/query/a{sent}"))).await;
+        assert_eq!(seen["target"], format!("/query/a{arrives}"), "{sent}");
+    }
+    // Under a name that Envoy would not know for it, a key would go on to the service.
+    front.expect_kept_out(front.http.get(&format!("/query/a?%61pi_key={secret}")), &[400]).await;
+    let cookies = "a=1; __Host-keyrack_session=stolen; b=2";
+    let seen = front.expect_let_in(front.http.get("/v1/a").bearer(&secret).header("cookie", cookies)).await;
+    let headers = seen["headers"].as_array().unwrap();
+    assert!(headers.contains(&json!(["cookie", "a=1; b=2"])), "{seen}");
+    assert!(headers.iter().all(|header| header[0] != "x-api-key" && header[0] != "authorization"), "{seen}");
+    let answer = front.http.get("/v1/a").bearer(&secret).send().await.expect_status(200);
+    assert_eq!(answer.header("ratelimit-policy"), Some(r#""key-60s";q=100;w=60"#));
+    // What is between a caller and a public service stays there.
+    let foreign = front.http.get("/open").header("authorization", "Digest x").send().await.expect_status(200).json();
+    assert!(foreign["headers"].as_array().unwrap().contains(&json!(["authorization", "Digest x"])), "{foreign}");
 }
 
 macro_rules! with_each_proxy {
@@ -257,6 +293,11 @@ macro_rules! with_each_proxy {
             #[tokio::test(flavor = "multi_thread")]
             async fn envoy() {
                 if let Some(front) = Front::start(Kind::Envoy).await { run(front).await; }
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn envoy_over_grpc() {
+                if let Some(front) = Front::start(Kind::EnvoyGrpc).await { run(front).await; }
             }
         }
     )*};

@@ -17,6 +17,7 @@ use keyrack_core::decide::Place;
 use keyrack_core::path::percent_decode;
 use keyrack_engine::{LiveRoute, RouteMatch, Standing};
 
+use super::cors;
 use super::decide::{Asked, Decided, decide, identity};
 use super::headers::Identity;
 use super::host::{host, host_name, one_host};
@@ -140,12 +141,21 @@ pub(crate) async fn handle(app: &App, request: Request<Body>) -> Response {
 
 /// What a proxy is told of a request that it may let through. The body is empty: nginx and Caddy throw a connection away that
 /// brings one.
-struct Allowed {
-    identity: Identity,
-    standing: Option<Box<Standing>>,
+pub(super) struct Allowed {
+    pub(super) identity: Identity,
+    pub(super) standing: Option<Box<Standing>>,
+    /// The `Authorization` is between the caller and the target.
+    pub(super) keeps_authorization: bool,
+    /// A key may stand in the query.
+    pub(super) query_key: bool,
 }
 
 impl Allowed {
+    /// What needs no key and tells of nobody.
+    fn unasked() -> Self {
+        Self { identity: Identity::default(), standing: None, keeps_authorization: false, query_key: false }
+    }
+
     fn into_response(self) -> Response {
         let mut response = StatusCode::OK.into_response();
         let headers = response.headers_mut();
@@ -192,11 +202,36 @@ async fn answer(
         Some(request).filter(|request| caller::is_from_trusted_proxy(app, &request.extensions)).and_then(question);
     let question = question.ok_or_else(ApiError::not_found)?;
     *profile = Some(question.profile);
+    ask(app, &question, request, endpoint).await
+}
+
+/// Decides about what Envoy asks over gRPC: a request with this target, or, if its configuration names one, by this route of this
+/// organization. The peer is trusted.
+pub(super) async fn ask_envoy(
+    app: &App,
+    request: &Parts,
+    target: &str,
+    named: Option<(&str, &str)>,
+) -> Result<Allowed, ApiError> {
+    let named = named.map(|(organization, route)| (organization, Cow::Borrowed(route)));
+    ask(app, &Question { profile: Profile::Envoy, named, target: Some(target) }, request, &mut None).await
+}
+
+async fn ask(
+    app: &App,
+    question: &Question<'_>,
+    request: &Parts,
+    endpoint: &mut Option<Endpoint>,
+) -> Result<Allowed, ApiError> {
     let is_crowded = request.extensions.get::<Crowded>().is_some();
     let _room = app.load.enter(Lane::Memory, is_crowded).await?;
     app.engine.require_serving()?;
-    let original = Original::read(&question, request)?;
-    let (route, place) = original.route(app, &question)?;
+    let original = Original::read(question, request)?;
+    if let Some(route) = original.preflighted(app, question, &request.headers)? {
+        *endpoint = Endpoint::of_route(&route.route.path);
+        return Ok(Allowed::unasked());
+    }
+    let (route, place) = original.route(app, question)?;
     *endpoint = Endpoint::of_route(&route.route.path);
     let asked = Asked {
         method: &original.method,
@@ -205,10 +240,12 @@ async fn answer(
         extensions: &request.extensions,
         place,
     };
-    let Decided { mut verdict, mut visit, session, .. } = decide(app, question.profile.door(), &route, &asked).await?;
+    let decided = decide(app, question.profile.door(), &route, &asked).await?;
+    let Decided { mut verdict, mut visit, session, keeps_authorization } = decided;
     visit.answered(StatusCode::OK.as_u16());
     let identity = identity(app, &verdict, session.as_ref())?;
-    Ok(Allowed { identity, standing: verdict.standing.take() })
+    let query_key = route.guard.query_key;
+    Ok(Allowed { identity, standing: verdict.standing.take(), keeps_authorization, query_key })
 }
 
 fn question(request: &Parts) -> Option<Question<'_>> {
@@ -261,6 +298,26 @@ impl<'r> Original<'r> {
         let method = method.ok_or_else(|| untold(&family.method))?;
         let (path, query) = target.map_or((None, None), |(path, query)| (Some(path), query));
         Ok(Self { method, host: host.transpose()?, path, query })
+    }
+
+    /// The route that a browser asks about without a key, if its pages may call it: the service answers that. `None` if it is no such
+    /// question, or the route says nothing of pages.
+    fn preflighted(
+        &self,
+        app: &App,
+        question: &Question<'_>,
+        headers: &HeaderMap,
+    ) -> Result<Option<Arc<LiveRoute>>, ApiError> {
+        let Some(method) = cors::asked_about(&self.method, headers) else { return Ok(None) };
+        let route = match (&question.named, self.host.as_deref(), self.path) {
+            (Some((organization, route)), ..) => app.engine.find_named_route(organization, route, method),
+            (None, Some(host), Some(path)) => app.engine.find_route(host, path, method).map(|found| found.route),
+            _ => None,
+        };
+        let Some(route) = route else { return Ok(None) };
+        let Some(cors) = &route.cors else { return Ok(None) };
+        cors::preflight(&route, cors, headers)?;
+        Ok(Some(route))
     }
 
     /// The route that decides about it, and where it is.

@@ -4,6 +4,7 @@ mod carried;
 mod cors;
 mod decide;
 pub mod egress;
+pub(crate) mod ext_authz;
 pub(crate) mod forward_auth;
 pub mod gateway;
 pub mod headers;

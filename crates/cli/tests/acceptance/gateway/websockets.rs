@@ -21,6 +21,7 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 /// Says back what it is told, and first of all who it was told is calling.
 async fn echo(stream: TcpStream) {
     let mut caller = String::new();
+    #[expect(clippy::result_large_err, reason = "it is tungstenite's")]
     let greet = |request: &Request, mut response: Response| {
         caller = request.headers()["x-keyrack-key-name"].to_str().unwrap().to_owned();
         assert!(!request.headers().contains_key("x-api-key"), "the credential is taken off");

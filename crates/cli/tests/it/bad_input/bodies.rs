@@ -78,6 +78,7 @@ async fn null_passes_exactly_where_the_document_says_so() {
         "updateKey metadata",
         "updateKey rate_limits",
         "updateOrganization rate_limits",
+        "updateRoute cors",
     ];
     assert_eq!(cleared, wanted);
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::alone;
 
 /// Each setting with its flag, its variable, and values for it, which differ in what stands for `#`.
-const SETTINGS: [(&str, &str, &str, &str); 13] = [
+const SETTINGS: [(&str, &str, &str, &str); 14] = [
     ("listen", "--listen", "KEYRACK_LISTEN", "127.0.0.1:#"),
     ("database", "--database", "KEYRACK_DATABASE", "sqlite:#.db"),
     ("drain", "--drain", "KEYRACK_DRAIN", "#s"),
@@ -17,6 +17,7 @@ const SETTINGS: [(&str, &str, &str, &str); 13] = [
     ("trusted_proxies", "--trusted-proxies", "KEYRACK_TRUSTED_PROXIES", "10.0.0.#"),
     ("failure_limit", "--failure-limit", "KEYRACK_FAILURE_LIMIT", "10#"),
     ("egress.allow", "--egress-allow", "KEYRACK_EGRESS__ALLOW", "10.0.0.#"),
+    ("grpc.listen", "--grpc-listen", "KEYRACK_GRPC__LISTEN", "127.0.0.1:#"),
     ("metrics.listen", "--metrics-listen", "KEYRACK_METRICS__LISTEN", "127.0.0.1:#"),
     ("log.level", "--log-level", "KEYRACK_LOG__LEVEL", "keyrack=debug,x#"),
     ("log.format", "--log-format", "KEYRACK_LOG__FORMAT", "json#"),
@@ -133,6 +134,7 @@ fn a_value_that_cannot_be_used_is_refused_before_anything_is_made() {
         ("--listen", "localhost:8000", "listen"),
         ("--listen", "127.0.0.1:99999", "listen"),
         ("--drain", "soon", "drain"),
+        ("--grpc-listen", "x", "grpc.listen"),
         ("--metrics-listen", "x", "metrics.listen"),
         ("--trusted-proxies", "localhost", "trusted_proxies"),
         ("--egress-allow", "10.0.0.0/8,10.0.0.1/8", "egress.allow"),
