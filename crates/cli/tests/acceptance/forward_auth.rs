@@ -298,6 +298,30 @@ both_databases! {
         }
     }
 
+    /// Browsers ask without a key whether a page may call. The service answers them, if the route lets the page in.
+    async fn what_browsers_ask_passes_where_the_route_says_so(database: Database) {
+        let keyrack = start(database);
+        let (owner, page) = (keyrack.owner(), "https://app.example.com");
+        let target = json!({"kind": "upstream", "url": "http://127.0.0.1:9"});
+        let cors = json!({"origins": [page]});
+        let wanted = json!({"path": "/v1/pages", "guard": {"resource": "a"}, "target": target, "cors": cors});
+        owner.make("/api/routes", wanted).await;
+        route(&keyrack, "/v1/closed", json!({"resource": "a"})).await;
+        for name in PROXIES {
+            let proxy = Proxy::new(&keyrack, name);
+            let asks = |method, target, origin| {
+                proxy.asks(method, target).header("origin", origin).header("access-control-request-method", "POST")
+            };
+            let answer = expect_allowed(asks("OPTIONS", "/v1/pages", page).send().await, None);
+            assert!(answer.header("ratelimit").is_none(), "it is not counted");
+            expect_kept_out(asks("OPTIONS", "/v1/pages", "https://evil.example").send().await, &proxy, 403);
+            expect_kept_out(asks("OPTIONS", "/v1/closed", page).send().await, &proxy, 404);
+            // Any other request with the same headers needs its key.
+            expect_kept_out(asks("POST", "/v1/pages", page).send().await, &proxy, 401);
+            expect_kept_out(proxy.asks("OPTIONS", "/v1/pages").send().await, &proxy, 404);
+        }
+    }
+
     async fn what_a_proxy_announces_and_never_sends_is_not_waited_for(database: Database) {
         let trusted = Keyrack::setup(KEYRACK, database).args(["--trusted-proxies", "127.0.0.1/32"]).start();
         route(&trusted, "/open", json!({"public": true})).await;
