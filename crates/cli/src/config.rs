@@ -32,6 +32,12 @@ macro_rules! settings {
 const SETTINGS: &[Setting] = settings! {
     "listen" "listen" "KEYRACK_LISTEN" "ADDRESS" Some("127.0.0.1:8000"), false,
         "Address to serve on; port 0 picks a free one";
+    "tls.certificate" "tls-certificate" "KEYRACK_TLS__CERTIFICATE" "FILE" None, false,
+        "Certificate in PEM, with those that lead to its root; then only HTTPS is served. A changed file is taken up within seconds";
+    "tls.key" "tls-key" "KEYRACK_TLS__KEY" "FILE" None, false,
+        "The certificate's private key in PEM";
+    "plain_http" "plain-http" "KEYRACK_PLAIN_HTTP" "WHERE" Some("loopback"), false,
+        "Where HTTP without TLS is served: loopback, or anywhere (where something else encrypts)";
     "drain" "drain" "KEYRACK_DRAIN" "DURATION" Some("3s"), false,
         "How long to answer on after SIGTERM while /health/ready says no, so that a balancer sends nobody any more";
     "database" "database" "KEYRACK_DATABASE" "URL" Some("sqlite:keyrack.db"), false,

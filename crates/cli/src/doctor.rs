@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::config::Settings;
 use crate::keyfile::Keyfile;
-use crate::{connect, exit, logging, output};
+use crate::{connect, exit, logging, output, serve};
 
 /// What to do besides looking.
 #[derive(Args)]
@@ -57,6 +57,9 @@ fn look_at_settings(settings: &Settings) -> anyhow::Result<String> {
     let listen = settings.address("listen")?;
     settings.address("grpc.listen")?;
     settings.address("metrics.listen")?;
+    if let (None, Some(listen)) = (serve::tls(settings)?, listen) {
+        serve::refuse_plain(settings, listen)?;
+    }
     settings.duration("drain")?;
     settings.networks("trusted_proxies")?;
     settings.networks("egress.allow")?;

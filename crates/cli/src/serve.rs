@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use keyrack_engine::{Engine, EngineRole, Seat};
-use keyrack_server::{App, Front, ServerSettings};
+use keyrack_server::{App, Front, ServerSettings, Tls};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::runtime;
@@ -26,7 +26,7 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         server = Server::start(settings) => server?,
         _ = signals.next() => return Ok(ExitCode::from(exit::DONE)),
     };
-    announce(&format!("keyrack listens on http://{}", server.address));
+    announce(&format!("keyrack listens on {}", server.url()));
     if !server.engine.is_initialized().await? {
         announce("there is no organization yet; make one with: keyrack init --organization SLUG --owner-email E");
     }
@@ -122,6 +122,29 @@ fn machine_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
+/// What the server presents, if it is to speak TLS.
+pub(crate) fn tls(settings: &Settings) -> anyhow::Result<Option<Tls>> {
+    let (certificate, key) = match (settings.get("tls.certificate"), settings.get("tls.key")) {
+        (None, None) => return Ok(None),
+        (Some(certificate), Some(key)) => (certificate, key),
+        _ => bail!("tls.certificate and tls.key are given together"),
+    };
+    Ok(Some(Tls::from_files(certificate.into(), key.into()).context("TLS cannot be spoken")?))
+}
+
+/// Keys that go over a network in the clear are everybody's who is on the way.
+pub(crate) fn refuse_plain(settings: &Settings, address: SocketAddr) -> anyhow::Result<()> {
+    match settings.get("plain_http") {
+        Some("anywhere") => Ok(()),
+        Some("loopback") if address.ip().to_canonical().is_loopback() => Ok(()),
+        Some("loopback") => bail!(
+            "{address} can be reached from elsewhere, and keys would go there unencrypted: give tls.certificate and tls.key, or, where \
+             something in front encrypts, --plain-http anywhere"
+        ),
+        _ => bail!("plain_http must be loopback or anywhere"),
+    }
+}
+
 async fn bind(at: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
     let Some(at) = at else { return Ok(None) };
     Ok(Some(TcpListener::bind(at).await.with_context(|| format!("cannot listen on {at}"))?))
@@ -133,12 +156,19 @@ pub(crate) struct Server {
     pub(crate) app: App,
     pub(crate) address: SocketAddr,
     listener: TcpListener,
+    tls: Option<Tls>,
     grpc: Option<TcpListener>,
     metrics: Option<(TcpListener, PrometheusHandle)>,
     seat: Seat,
 }
 
 impl Server {
+    /// Where it listens.
+    pub(crate) fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
     /// Opens the database, loads the keys, takes a seat and binds the listeners.
     pub(crate) async fn start(settings: &Settings) -> anyhow::Result<Self> {
         // What cannot be read is refused before anything is made.
@@ -146,6 +176,10 @@ impl Server {
         let (trusted_proxies, egress_allow) =
             (settings.networks("trusted_proxies")?, settings.networks("egress.allow")?);
         let failure_limit = settings.count("failure_limit")?;
+        let tls = tls(settings)?;
+        if tls.is_none() {
+            refuse_plain(settings, wanted)?;
+        }
         let listener = TcpListener::bind(wanted).await.with_context(|| format!("cannot listen on {wanted}"))?;
         let address = listener.local_addr()?;
         let metrics = bind(settings.address("metrics.listen")?).await?;
@@ -173,7 +207,7 @@ impl Server {
             failure_limit,
         };
         let app = App::new(engine.clone(), server_settings);
-        Ok(Self { engine, app, address, listener, grpc, metrics, seat })
+        Ok(Self { engine, app, address, listener, tls, grpc, metrics, seat })
     }
 
     /// Serves until `stop`, finishes what is in flight and gives the seat up.
@@ -209,7 +243,7 @@ impl Server {
                 upkeep.abort();
             })
         });
-        let serving = tokio::spawn(keyrack_server::serve(self.listener, front, stopped()));
+        let serving = tokio::spawn(keyrack_server::serve(self.listener, front, self.tls, stopped()));
         stop.await;
         tracing::info!("stopping: requests in flight are finished");
         let _ = stopping.send(true);

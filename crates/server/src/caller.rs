@@ -7,7 +7,7 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
-use http::{Extensions, HeaderMap, Method};
+use http::{Extensions, HeaderMap, HeaderValue, Method};
 use keyrack_core::address::canonical;
 use keyrack_core::carrier;
 use keyrack_core::decide::Place;
@@ -31,6 +31,10 @@ const ORGANIZATION: &str = "keyrack-organization";
 /// The address a connection comes from, put into each request by the listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub Option<IpAddr>);
+
+/// The connection of a request is encrypted, as the listener says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Secure;
 
 /// A request that is made by the host's own command line, in process: it needs no credential. Only code in this process can
 /// put it into a request.
@@ -226,8 +230,13 @@ pub(crate) fn is_from_trusted_proxy(app: &App, extensions: &Extensions) -> bool 
 
 /// How the request came to us, or to the trusted proxy before us.
 pub(crate) fn scheme(app: &App, headers: &HeaderMap, extensions: &Extensions) -> &'static str {
-    let is_said = headers.get("x-forwarded-proto").is_some_and(|value| value == "https");
-    if is_said && is_from_trusted_proxy(app, extensions) { "https" } else { "http" }
+    let said = headers.get("x-forwarded-proto").filter(|_| is_from_trusted_proxy(app, extensions));
+    match said.map(HeaderValue::as_bytes) {
+        Some(b"https") => "https",
+        Some(b"http") => "http",
+        _ if extensions.get::<Secure>().is_some() => "https",
+        _ => "http",
+    }
 }
 
 /// The live session of a request. A dead cookie counts as none. A request that changes something must not come from another

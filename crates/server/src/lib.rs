@@ -20,6 +20,7 @@ mod openapi;
 mod own;
 mod request_id;
 mod settings;
+mod tls;
 
 pub use app::App;
 pub use caller::{HostRequest, Peer};
@@ -28,6 +29,7 @@ pub use listen::{Body, Front, serve, serve_text};
 pub use needs::Needs;
 pub use own::OwnPaths;
 pub use settings::ServerSettings;
+pub use tls::{Tls, TlsError};
 
 /// The `OpenAPI` document as it is committed.
 pub fn openapi_document(app: App) -> Result<String, serde_json::Error> {

@@ -15,22 +15,25 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
+use tokio_rustls::TlsAcceptor;
 
 use crate::access::Access;
 use crate::app::App;
 use crate::arriving::Arriving;
-use crate::caller::Peer;
+use crate::caller::{Peer, Secure};
 use crate::doors::tunnel::Slot;
 use crate::doors::{forward_auth, gateway, host};
 use crate::error::{self, ApiError};
 use crate::load::Crowded;
 use crate::metrics;
 use crate::own::OwnPaths;
+use crate::tls::Tls;
 
 /// Bodies of requests, whichever way they came.
 pub type Body = axum::body::Body;
@@ -122,9 +125,16 @@ fn is_reserved(path: &str) -> bool {
     own || path.starts_with("/.well-known/keyrack")
 }
 
-/// Serves until `stop`, then lets requests in flight finish.
-pub async fn serve(listener: TcpListener, front: Front, stop: impl Future<Output = ()>) {
-    let connections = Connections::new(front);
+/// Serves until `stop`, then lets requests in flight finish. With `tls` nothing is understood but that.
+pub async fn serve(listener: TcpListener, front: Front, tls: Option<Tls>, stop: impl Future<Output = ()>) {
+    let following = tls.clone().map(|tls| tokio::spawn(tls.follow()));
+    serve_connections(listener, Connections::new(front, tls.as_ref()), stop).await;
+    if let Some(following) = following {
+        following.abort();
+    }
+}
+
+async fn serve_connections(listener: TcpListener, connections: Connections, stop: impl Future<Output = ()>) {
     tokio::pin!(stop);
     loop {
         tokio::select! {
@@ -142,6 +152,7 @@ pub async fn serve(listener: TcpListener, front: Front, stop: impl Future<Output
 /// The connections that are open.
 struct Connections {
     front: Front,
+    tls: Option<TlsAcceptor>,
     builder: Arc<Builder<TokioExecutor>>,
     /// Those that are free; whoever comes when there is none waits to be accepted.
     slots: Arc<Semaphore>,
@@ -149,7 +160,7 @@ struct Connections {
 }
 
 impl Connections {
-    fn new(front: Front) -> Self {
+    fn new(front: Front, tls: Option<&Tls>) -> Self {
         let mut builder = Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(MAX_HEAD);
         builder
@@ -159,7 +170,8 @@ impl Connections {
             .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
             .max_concurrent_streams(256);
         let slots = Arc::new(Semaphore::new(front.app.settings.max_connections));
-        Self { front, builder: Arc::new(builder), slots, graceful: GracefulShutdown::new() }
+        let tls = tls.map(Tls::acceptor);
+        Self { front, tls, builder: Arc::new(builder), slots, graceful: GracefulShutdown::new() }
     }
 
     /// Waits for somebody to come, once there is room for them.
@@ -181,42 +193,25 @@ impl Connections {
         let _ = stream.set_nodelay(true);
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(READ_WITHIN));
-        let front = self.front.clone();
-        let is_crowded = self.slots.available_permits() < front.app.settings.max_connections / KEPT_FREE;
-        let begun = Arc::new(Notify::new());
-        let begins = begun.clone();
-        let slot = Slot(Arc::new(slot));
-        let held = slot.clone();
-        let service = service_fn(move |request: Request<Incoming>| {
-            begins.notify_one();
-            let (front, held) = (front.clone(), held.clone());
-            async move {
-                // A body that a proxy announces to who asks for none is never read, and nothing that comes in its place.
-                let is_asked = forward_auth::is_asked(request.uri().path());
-                let mut request =
-                    request.map(|body| if is_asked { Body::new(body) } else { Body::new(Arriving::new(body)) });
-                request.extensions_mut().insert(Peer(Some(peer.ip())));
-                request.extensions_mut().insert(held);
-                if is_crowded {
-                    request.extensions_mut().insert(Crowded);
+        let stream = Box::pin(stream);
+        let is_crowded = self.slots.available_permits() < self.front.app.settings.max_connections / KEPT_FREE;
+        let caller = Caller {
+            front: self.front.clone(),
+            builder: Arc::clone(&self.builder),
+            watcher: self.graceful.watcher(),
+            peer,
+            slot: Slot(Arc::new(slot)),
+            is_crowded,
+        };
+        match self.tls.clone() {
+            None => tokio::spawn(caller.answer(stream, false)),
+            Some(tls) => tokio::spawn(async move {
+                // Who does not get through it is nobody yet.
+                if let Ok(Ok(stream)) = timeout(HEAD_WITHIN, tls.accept(stream)).await {
+                    caller.answer(stream, true).await;
                 }
-                Ok::<_, Infallible>(front.answer(request).await)
-            }
-        });
-        let connection =
-            self.builder.serve_connection_with_upgrades(TokioIo::new(Box::pin(stream)), service).into_owned();
-        let connection = self.graceful.watch(connection);
-        tokio::spawn(async move {
-            tokio::pin!(connection);
-            tokio::select! {
-                _ = &mut connection => {}
-                // Whatever ends a connection is the caller's matter; requests have been answered or not.
-                () = begun.notified() => drop(connection.await),
-                // Until it is known which HTTP is spoken, nobody else looks at the time.
-                () = sleep(HEAD_WITHIN) => {}
-            }
-            drop(slot);
-        });
+            }),
+        };
     }
 
     /// Takes those who have come already, nobody else, and lets all of them finish.
@@ -231,8 +226,56 @@ impl Connections {
             }
         }
         sleep(SAY_WITHIN).await;
-        if tokio::time::timeout(DRAIN_WITHIN, self.graceful.shutdown()).await.is_err() {
+        if timeout(DRAIN_WITHIN, self.graceful.shutdown()).await.is_err() {
             tracing::warn!("some requests were not finished in time");
+        }
+    }
+}
+
+/// Whoever is at the other end of a connection.
+struct Caller {
+    front: Front,
+    builder: Arc<Builder<TokioExecutor>>,
+    watcher: Watcher,
+    peer: SocketAddr,
+    slot: Slot,
+    is_crowded: bool,
+}
+
+impl Caller {
+    async fn answer(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, is_secure: bool) {
+        let Self { front, builder, watcher, peer, slot, is_crowded } = self;
+        let begun = Arc::new(Notify::new());
+        let begins = begun.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            begins.notify_one();
+            let (front, slot) = (front.clone(), slot.clone());
+            async move {
+                // A body that a proxy announces to who asks for none is never read, and nothing that comes in its place.
+                let is_asked = forward_auth::is_asked(request.uri().path());
+                let mut request =
+                    request.map(|body| if is_asked { Body::new(body) } else { Body::new(Arriving::new(body)) });
+                let extensions = request.extensions_mut();
+                extensions.insert(Peer(Some(peer.ip())));
+                extensions.insert(slot);
+                if is_secure {
+                    extensions.insert(Secure);
+                }
+                if is_crowded {
+                    extensions.insert(Crowded);
+                }
+                Ok::<_, Infallible>(front.answer(request).await)
+            }
+        });
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        let connection = watcher.watch(connection);
+        tokio::pin!(connection);
+        tokio::select! {
+            _ = &mut connection => {}
+            // Whatever ends a connection is the caller's matter; requests have been answered or not.
+            () = begun.notified() => drop(connection.await),
+            // Until it is known which HTTP is spoken, nobody else looks at the time.
+            () = sleep(HEAD_WITHIN) => {}
         }
     }
 }

@@ -19,5 +19,6 @@ mod overload;
 mod quotas;
 mod rolling;
 mod support;
+mod tls;
 mod usage;
 mod watching;

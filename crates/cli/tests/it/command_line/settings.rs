@@ -9,9 +9,12 @@ use serde_json::{Value, json};
 use super::alone;
 
 /// Each setting with its flag, its variable, and values for it, which differ in what stands for `#`.
-const SETTINGS: [(&str, &str, &str, &str); 14] = [
+const SETTINGS: [(&str, &str, &str, &str); 17] = [
     ("listen", "--listen", "KEYRACK_LISTEN", "127.0.0.1:#"),
     ("database", "--database", "KEYRACK_DATABASE", "sqlite:#.db"),
+    ("tls.certificate", "--tls-certificate", "KEYRACK_TLS__CERTIFICATE", "#.pem"),
+    ("tls.key", "--tls-key", "KEYRACK_TLS__KEY", "#.key"),
+    ("plain_http", "--plain-http", "KEYRACK_PLAIN_HTTP", "anywhere#"),
     ("drain", "--drain", "KEYRACK_DRAIN", "#s"),
     ("keyfile", "--keyfile", "KEYRACK_KEYFILE", "#.keyfile"),
     ("trusted_proxies", "--trusted-proxies", "KEYRACK_TRUSTED_PROXIES", "10.0.0.#"),
@@ -133,6 +136,10 @@ fn a_value_that_cannot_be_used_is_refused_before_anything_is_made() {
         ("--listen", "8000", "listen"),
         ("--listen", "localhost:8000", "listen"),
         ("--listen", "127.0.0.1:99999", "listen"),
+        ("--listen", "0.0.0.0:0", "--plain-http anywhere"),
+        ("--listen", "[::]:0", "--plain-http anywhere"),
+        ("--plain-http", "everywhere", "plain_http"),
+        ("--tls-certificate", "no.pem", "tls.key"),
         ("--drain", "soon", "drain"),
         ("--grpc-listen", "x", "grpc.listen"),
         ("--metrics-listen", "x", "metrics.listen"),
