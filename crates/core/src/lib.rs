@@ -20,9 +20,11 @@ pub mod pattern;
 pub mod plain;
 pub mod quota;
 pub mod rate;
+pub mod refusal;
 pub mod role;
 pub mod scope;
 pub mod slow;
+pub mod standing;
 pub mod status;
 pub mod token;
 pub mod upstream;
@@ -41,8 +43,10 @@ pub use id::{
 pub use month::Month;
 pub use plain::PlainKey;
 pub use rate::{RateLimit, RateLimits};
+pub use refusal::Refusal;
 pub use role::Role;
 pub use scope::{Action, Scope, ScopeSet};
+pub use standing::Standing;
 pub use status::{KeyStatus, OrganizationState, Tier};
 
 /// A moment in UTC. Stored and compared in whole microseconds; see [`micros`].

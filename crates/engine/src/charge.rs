@@ -1,14 +1,13 @@
 //! What a request that is let in takes of rate limits and quota: from all of them, or from none.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
-use keyrack_core::{Decision, Reason};
+use keyrack_core::standing::QuotaStanding;
+use keyrack_core::{Decision, Reason, Standing};
 
 use crate::engine::Engine;
-use crate::limits::{Applicable, Room, WindowStanding, Wish};
+use crate::limits::{Applicable, Room, Wish};
 use crate::patience::Patience;
-use crate::quota::{Account, QuotaStanding};
+use crate::quota::Account;
 use crate::verify::Verdict;
 use crate::{Error, Result};
 
@@ -21,17 +20,6 @@ pub enum Charge {
     Units(u32),
     /// Nothing; it is only asked whether so many units would be given.
     Peek(u32),
-}
-
-/// How the limits and the quota of a key stand after a decision.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Standing {
-    /// The quota of its organization, if its tier has one.
-    pub quota: Option<QuotaStanding>,
-    /// Rate limits: its own, then its group's, then its organization's.
-    pub windows: Vec<WindowStanding>,
-    /// How long to wait until as much is allowed as was refused.
-    pub retry_after: Option<Duration>,
 }
 
 /// What is asked of limits and quota, and what was found out on the way.

@@ -41,7 +41,7 @@ mod workspaces;
 
 pub use actor::{Actor, Context, Idempotency};
 pub use ask::Question;
-pub use charge::{Charge, Standing};
+pub use charge::Charge;
 #[cfg(feature = "test-clock")]
 pub use clock::FileClock;
 pub use clock::{Clock, OsRandom, Random, Reading, SystemClock};
@@ -54,13 +54,12 @@ pub use keys::{
     CreatedKey, DEFAULT_OVERLAP, ImportKey, KeyPatch, KeyQuery, KeyView, MAX_IMPORT, MAX_METADATA, MAX_OVERLAP, NewKey,
     Page, RotateKey, RotatedKey,
 };
-pub use limits::{Owner, WindowStanding};
 pub use members::{Invited, NewMember};
 pub use nodes::NodeView;
 pub use notices::Notifications;
 pub use organizations::{NewOrganization, OrganizationPatch};
 pub use passwords::{MAX_PASSWORD, MIN_PASSWORD};
-pub use quota::{QuotaStanding, QuotaUse};
+pub use quota::QuotaUse;
 pub use routes::{Cors, GuardText, LiveRoute, NewRoute, RouteMatch, RoutePatch, Target, Upstream};
 pub use serving::Seat;
 pub use sessions::{SESSION_LENGTH, SignedIn};
@@ -73,6 +72,7 @@ pub use usage::{
 pub use verify::{KnownKey, Person, Presented, Verdict};
 pub use vitals::Vitals;
 
+pub use keyrack_core::standing::{Owner, QuotaStanding, Standing, WindowStanding};
 pub use keyrack_store::{
     ActorKind, ApiKey, AuditFilter, Event, HashProfile, Invitation, KeyGroup, KeySecret, KeySort, Member, Notification,
     Organization, Route, Store, SubjectKind, UsageCounts, UserAccount, Workspace,

@@ -8,16 +8,17 @@ use compact_str::CompactString;
 use jiff::Timestamp;
 use keyrack_core::carrier::Carried;
 use keyrack_core::decide::{Caller, KeyFacts, Place, Request, SessionFacts};
+use keyrack_core::standing::{Owner, Standing};
 use keyrack_core::status::End;
 use keyrack_core::token::Claims;
 use keyrack_core::{Decision, Grant, Guard, KeyDigest, Reason, TextHash, decide, slow};
 use keyrack_core::{OrganizationId, SessionId, UserId};
 
-use crate::charge::{Charge, Purse, Standing};
+use crate::charge::{Charge, Purse};
 use crate::directory::Tenant;
 use crate::engine::Engine;
 use crate::keyring::{Found, LookUp};
-use crate::limits::{Holder, Limits, Owner};
+use crate::limits::{Holder, Limits};
 use crate::usage::{Call, seen};
 use crate::{Error, Result};
 

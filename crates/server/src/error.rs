@@ -10,20 +10,14 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
 use keyrack_client::wire::{ErrorBody, ErrorDetail};
-use keyrack_core::Reason;
-use keyrack_core::decide::Outward;
 use keyrack_core::path::NonCanonical;
+use keyrack_core::{Reason, Refusal};
 use keyrack_engine::{Error, Standing};
 
 use crate::app::App;
 use crate::caller;
 use crate::doors::limits;
 use crate::request_id::{RequestId, X_REQUEST_ID};
-
-/// The message of every 401.
-const INVALID_KEY: &str = "Invalid API key";
-/// The message of the 429 of a monthly quota.
-const QUOTA_EXHAUSTED: &str = "Monthly quota exhausted";
 
 /// A refusal, before it is written down for the one who asked.
 #[derive(Clone, Debug)]
@@ -83,28 +77,17 @@ impl ApiError {
 
     /// What an outsider is told of a denial.
     pub(crate) fn denied(reason: Reason) -> Self {
-        match (reason.outward(), reason) {
-            (Outward::Unauthorized, _) => Self::unauthorized(),
-            (_, Reason::QuotaExceeded) => Self { is_bare: true, ..Self::too_many(QUOTA_EXHAUSTED) },
-            (Outward::TooMany, _) => Self::too_many("more was asked for than a rate limit allows; try again later"),
-            (_, Reason::KeyNotAccepted) => Self::new(
-                StatusCode::FORBIDDEN,
-                "key_not_accepted",
-                "this is for people who are signed in, not for keys",
-            ),
-            (_, Reason::IpNotAllowed | Reason::IpRequired) => {
-                Self::new(StatusCode::FORBIDDEN, "ip_not_allowed", "the key may not be used from this address")
-            }
-            (_, Reason::InsufficientRole) => {
-                Self::new(StatusCode::FORBIDDEN, "insufficient_role", "the caller's role is not enough")
-            }
-            _ => Self::new(StatusCode::FORBIDDEN, "insufficient_scope", "the caller lacks the scope this needs"),
-        }
+        Self::refused(reason.refusal())
     }
 
     /// The one 401, whatever the cause.
     pub(crate) fn unauthorized() -> Self {
-        Self { is_bare: true, ..Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", INVALID_KEY) }
+        Self::refused(Refusal::UNAUTHORIZED)
+    }
+
+    fn refused(Refusal { status, code, message, is_bare }: Refusal) -> Self {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
+        Self { is_bare, ..Self::new(status, code, message) }
     }
 
     /// The same, unless it is one 401 too many for where the request came from.
@@ -116,10 +99,6 @@ impl ApiError {
         let message = "too many requests from this address were refused; try again later";
         let retry_after = Some(retry_after);
         Self { retry_after, ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_failures", message) }
-    }
-
-    fn too_many(message: &str) -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message)
     }
 }
 
@@ -225,7 +204,7 @@ pub(crate) fn write(response: &mut Response, error: &ApiError, id: RequestId, wa
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(X_REQUEST_ID, id.header());
     if error.status == StatusCode::UNAUTHORIZED {
-        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="keyrack""#));
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(Refusal::CHALLENGE));
     }
     if let Some(standing) = &error.standing {
         limits::write(headers, standing);

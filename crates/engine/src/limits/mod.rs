@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use keyrack_core::rate::Level;
+use keyrack_core::standing::{Owner, WindowStanding};
 use keyrack_core::{RateLimit, RateLimits};
 use uuid::Uuid;
 
@@ -22,41 +23,6 @@ use window::{Counted, Window};
 /// The shortest window, in seconds, that several processes count together. Of a shorter one they would have to ask each other
 /// at nearly every request.
 const SHARED_FROM: u32 = 60;
-
-/// Whose limit it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Owner {
-    /// The key's own.
-    Key,
-    /// Of all keys of its group together.
-    Group,
-    /// Of all keys of its organization together.
-    Organization,
-}
-
-impl Owner {
-    /// The word that is shown.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Key => "key",
-            Self::Group => "group",
-            Self::Organization => "organization",
-        }
-    }
-}
-
-/// How a rate limit stands after a decision.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct WindowStanding {
-    /// Whose it is.
-    pub of: Owner,
-    /// What it allows.
-    pub limit: RateLimit,
-    /// How many units are left.
-    pub remaining: u32,
-    /// In how long there are more.
-    pub more_in: Duration,
-}
 
 /// The rate limits of somebody, with what was counted.
 #[derive(Clone, Debug, Default)]

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use keyrack_core::Month;
+use keyrack_core::standing::QuotaStanding;
 
-use super::{QuotaStanding, Spent};
+use super::Spent;
 use crate::patience::Patience;
 
 /// After so many looks at an idle block its units go back: five seconds at most after they were last spent.

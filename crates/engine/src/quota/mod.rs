@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use keyrack_core::standing::QuotaStanding;
 use keyrack_core::{Month, OrganizationId, quota};
 use keyrack_store::{QuotaCount, Writer};
 use tokio::sync::Notify;
@@ -31,16 +32,6 @@ pub(crate) const SWEEP: Duration = Duration::from_secs(1);
 /// How long a quota of which the database had nothing left is not asked for again: other processes may give some back. In
 /// microseconds.
 const ASK_AGAIN: i64 = 250_000;
-/// How a quota stands after a decision.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct QuotaStanding {
-    /// Units of a month.
-    pub limit: u64,
-    /// How many are left: exactly with one process, at least so many with several.
-    pub remaining: u64,
-    /// When the next month begins.
-    pub resets_at: Timestamp,
-}
 
 /// A quota and what has been used of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

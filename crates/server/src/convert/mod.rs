@@ -106,7 +106,7 @@ pub(crate) fn limits(standing: &Standing) -> Option<wire::Limits> {
         limit: window.limit.limit(),
         window_seconds: window.limit.seconds(),
         remaining: window.remaining,
-        reset_seconds: crate::doors::limits::reset_seconds(window),
+        reset_seconds: window.reset_seconds(),
     };
     let quota = |quota: QuotaStanding| wire::QuotaStanding {
         limit: quota.limit,
@@ -117,7 +117,7 @@ pub(crate) fn limits(standing: &Standing) -> Option<wire::Limits> {
     is_limited.then(|| wire::Limits {
         quota: standing.quota.map(quota),
         rate_limits: standing.windows.iter().map(rate).collect(),
-        retry_after_seconds: crate::doors::limits::retry_after(standing),
+        retry_after_seconds: standing.retry_after_seconds(),
     })
 }
 
