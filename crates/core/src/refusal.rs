@@ -32,6 +32,12 @@ impl Refusal {
     }
 }
 
+/// Whether whoever sends these values of `Accept` asks for RFC 9457 (`application/problem+json`).
+pub fn wants_problem<'r>(accepted: impl Iterator<Item = &'r str>) -> bool {
+    let mut media = accepted.flat_map(|value| value.split(',')).filter_map(|media| media.split(';').next());
+    media.any(|media| media.trim().eq_ignore_ascii_case("application/problem+json"))
+}
+
 impl Reason {
     /// What an outsider is told.
     pub fn refusal(self) -> Refusal {

@@ -11,7 +11,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, StatusCode};
 use keyrack_client::wire::{ErrorBody, ErrorDetail};
 use keyrack_core::path::NonCanonical;
-use keyrack_core::{Reason, Refusal};
+use keyrack_core::{Reason, Refusal, refusal};
 use keyrack_engine::{Error, Standing};
 
 use crate::app::App;
@@ -172,10 +172,7 @@ pub(crate) async fn render(app: &App, mut request: Request, answer: impl AsyncFn
 
 /// Whether the caller asks for RFC 9457.
 pub(crate) fn wants_problem(headers: &HeaderMap) -> bool {
-    let accepts = headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok());
-    accepts
-        .flat_map(|v| v.split(','))
-        .any(|media| media.split(';').next().is_some_and(|m| m.trim().eq_ignore_ascii_case("application/problem+json")))
+    refusal::wants_problem(headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()))
 }
 
 /// The router's own refusals (405) come without a body.

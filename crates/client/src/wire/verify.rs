@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::text::{Address, GroupReference, KeyText, RequestPath, Scope, WorkspaceReference};
-use super::{Environment, Limits, Role};
+use super::{Environment, Limits, Role, Tier};
 
 /// May this key do this?
 #[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
@@ -73,7 +73,7 @@ pub struct Verified {
     pub key: Option<VerifiedKey>,
     /// Its organization.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub organization: Option<Named>,
+    pub organization: Option<VerifiedOrganization>,
     /// The workspace it is bound to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workspace: Option<Named>,
@@ -110,6 +110,18 @@ pub struct VerifiedKey {
     pub metadata: Option<Map<String, Value>>,
     /// Which of its secrets was asked about.
     pub secret_version: u32,
+}
+
+/// The organization of a key that was asked about.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct VerifiedOrganization {
+    /// Its id.
+    pub id: Uuid,
+    /// Its slug.
+    #[schema(value_type = String)]
+    pub name: CompactString,
+    /// What it pays for.
+    pub tier: Tier,
 }
 
 /// Something with an id and a name or slug.

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use keyrack_client::wire::{
-    Introspect, Introspected, Named, Verified, VerifiedKey, VerifiedKeys, VerifyKey, VerifyKeys,
+    Introspect, Introspected, Named, Verified, VerifiedKey, VerifiedKeys, VerifiedOrganization, VerifyKey, VerifyKeys,
 };
 use keyrack_core::{Decision, Reason, Role};
 use keyrack_engine::{Charge, Engine, KnownKey, Question, Verdict};
@@ -150,7 +150,11 @@ fn describe(verified: &mut Verified, key: &KnownKey) {
         secret_version: key.record.version,
     });
     let organization = &key.tenant.organization;
-    verified.organization = Some(Named { id: organization.id.0, name: (&*organization.slug).into() });
+    verified.organization = Some(VerifiedOrganization {
+        id: organization.id.0,
+        name: (&*organization.slug).into(),
+        tier: organization.tier.wire(),
+    });
     let workspace = facts.workspace.and_then(|id| key.workspace_slug().map(|slug| (id, slug)));
     verified.workspace = workspace.map(|(id, slug)| Named { id: id.0, name: slug.into() });
     verified.group = Some(Named { id: facts.group.0, name: key.group_name().into() });

@@ -33,8 +33,15 @@ const PRODUCT: &[&str] = &[
 ];
 
 /// The bench starts a PostgreSQL server of its own, as the tests do.
-const WITH_HELPERS: &[&str] =
-    &["keyrack-core", "keyrack-store", "keyrack-engine", "keyrack-client", "keyrack-server", "keyrack-testkit"];
+const WITH_HELPERS: &[&str] = &[
+    "keyrack-core",
+    "keyrack-store",
+    "keyrack-engine",
+    "keyrack-client",
+    "keyrack-server",
+    "keyrack-tower",
+    "keyrack-testkit",
+];
 
 /// Libraries that only these crates may use.
 const ONLY_IN: &[(&str, &[&str])] = &[
