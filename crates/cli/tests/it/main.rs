@@ -20,5 +20,6 @@ mod quotas;
 mod rolling;
 mod support;
 mod tls;
+mod tower;
 mod usage;
 mod watching;
