@@ -12,8 +12,8 @@ use keyrack_core::guard::{Audience, Demand};
 use keyrack_core::{Guard, PlainKey};
 use keyrack_engine::{Call, Charge, Engine, EngineRole, OsRandom, Parts, Presented, SystemClock};
 
-use crate::Options;
 use crate::filled::Filled;
+use crate::{Options, tower_layer};
 
 /// How many decisions a run makes.
 const DECISIONS: usize = 2_000_000;
@@ -43,7 +43,7 @@ pub(crate) fn measure(options: &Options, filled: &Filled) -> anyhow::Result<()> 
         nanoseconds.sort_by(f64::total_cmp);
         println!("inside: {:>10} keys, {name:>24}: {:>5.0} ns", filled.size, nanoseconds[nanoseconds.len() / 2]);
     }
-    Ok(())
+    tower_layer::measure(options, filled.size, (&engine, organization), &many)
 }
 
 async fn open(instance: &Instance) -> anyhow::Result<Arc<Engine>> {

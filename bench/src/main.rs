@@ -12,6 +12,7 @@ mod inside;
 mod limits;
 mod load;
 mod start;
+mod tower_layer;
 
 use std::path::PathBuf;
 

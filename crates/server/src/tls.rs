@@ -99,7 +99,7 @@ impl Tls {
                     tracing::info!("the certificate has been renewed");
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the changed certificate is not taken; the one before is presented")
+                    tracing::warn!(%error, "the changed certificate is not taken; the one before is presented");
                 }
             }
         }

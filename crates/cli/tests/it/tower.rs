@@ -184,6 +184,7 @@ both_databases! {
         let sales = world.key(json!({"name": "sales", "workspace": "sales"})).await.1;
         let support = world.key(json!({"name": "support", "workspace": "support"})).await.1;
         let elsewhere = world.key(json!({"name": "elsewhere", "ip_allowlist": ["203.0.113.7"]})).await.1;
+        let here = world.key(json!({"name": "here", "ip_allowlist": ["127.0.0.1"]})).await.1;
         let limited = world.key(json!({"name": "limited", "rate_limits": [{"limit": 1, "window_seconds": 30}]})).await.1;
         let (id, revoked) = world.key(json!({"name": "revoked"})).await;
         world.keyrack.owner().post(&format!("/api/keys/{id}/revoke")).json(&json!({})).send().await.expect_status(200);
@@ -214,6 +215,7 @@ both_databases! {
             ("Basic with a user", with("/scope", "GET", "authorization", "Basic dXNlcjpwYXNz".to_owned()), 401, invalid),
             ("another scope", keyed("/scope", &writer), 403, "insufficient_scope"),
             ("another address", keyed("/scope", &elsewhere), 403, "ip_not_allowed"),
+            ("its address", keyed("/scope", &here), 200, none),
             ("reading", with("/resource", "GET", "x-api-key", good.clone()), 200, none),
             ("writing", with("/resource", "POST", "x-api-key", good.clone()), 403, "insufficient_scope"),
             ("another group", keyed("/group", &good), 401, invalid),
