@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::access::Endpoint;
 use crate::app::App;
+use crate::doors::headers::is_websocket;
 use crate::error::ApiError;
 use crate::load::{Crowded, Lane};
 use crate::metrics::{Door, decided};
@@ -224,8 +225,13 @@ pub(crate) fn address(app: &App, headers: &HeaderMap, extensions: &Extensions) -
 
 /// Whether a request comes from a proxy that the configuration trusts.
 pub(crate) fn is_from_trusted_proxy(app: &App, extensions: &Extensions) -> bool {
-    let peer = extensions.get::<Peer>().and_then(|peer| peer.0).map(canonical);
-    peer.is_some_and(|peer| app.settings.trusted_proxies.iter().any(|net| net.contains(&peer)))
+    extensions.get::<Peer>().and_then(|peer| peer.0).is_some_and(|peer| is_trusted(app, peer))
+}
+
+/// Whether an address is that of a proxy which the configuration trusts.
+pub(crate) fn is_trusted(app: &App, peer: IpAddr) -> bool {
+    let peer = canonical(peer);
+    app.settings.trusted_proxies.iter().any(|net| net.contains(&peer))
 }
 
 /// How the request came to us, or to the trusted proxy before us.
@@ -249,7 +255,8 @@ pub(crate) async fn session(app: &App, headers: &HeaderMap, method: &Method) -> 
     let organization = named.map(|_| known.map_or(OrganizationId(Uuid::max()), |tenant| tenant.organization.id));
     // Kept apart, as is all that waits: it would make every request larger.
     let Some(person) = Box::pin(app.engine.person(&cookie, organization)).await? else { return Ok(None) };
-    if !method.is_safe() && !is_same_origin(headers) {
+    // A WebSocket changes things too, and nothing hides from another site's page what comes back over it.
+    if (!method.is_safe() || is_websocket(headers)) && !is_same_origin(headers) {
         let message = "a request with a session must come from this site's own pages";
         return Err(ApiError::new(http::StatusCode::FORBIDDEN, "cross_site", message));
     }

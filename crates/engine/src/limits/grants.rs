@@ -172,11 +172,11 @@ impl Engine {
         unspent.fetch_add(int(taken), Ordering::AcqRel);
         let ends_in = (counts.part() + 1).saturating_mul(limit.part()).saturating_sub(u64::try_from(now).unwrap_or(0));
         // Longer than a part only where the database's clock went back.
-        let until = asked_at.saturating_add_unsigned(ends_in.min(limit.part()));
+        let ends_at = asked_at.saturating_add_unsigned(ends_in.min(limit.part()));
         let has_too_few = lacking > left || left == 0;
-        let in_vain_until = if has_too_few { until.min(self.clock.uptime() + ASK_AGAIN) } else { 0 };
+        let in_vain_until = if has_too_few { ends_at.min(self.clock.uptime() + ASK_AGAIN) } else { 0 };
         let (ahead, low) = (now - heard_at, int(taken) / 2);
-        let allowance = Allowance { limit, counts, ahead, until, in_vain_until, low, unspent };
+        let allowance = Allowance { limit, counts, ahead, until: ends_at, in_vain_until, low, unspent };
         window.allowance.store(Some(Arc::new(allowance)));
         self.windows.hold(window, limit);
         Ok(())

@@ -303,25 +303,30 @@ impl Engine {
     /// What the organization of a context has used of its quota this month.
     pub async fn quota_use(&self, ctx: &Context) -> Result<QuotaUse> {
         let tenant = self.tenant(ctx)?;
-        self.read_quota(&self.account(&tenant), self.now()).await
+        self.read_quota(&self.account(&tenant), self.now(), None).await
     }
 
     /// The same on behalf of a request that waits, and not for ever.
     pub(crate) async fn look_up_quota(&self, account: &Account<'_>, now: Timestamp) -> Result<QuotaUse> {
         let myself = self.myself.get().and_then(Weak::upgrade).ok_or(Error::internal("the engine is gone"))?;
-        let organization = account.organization;
+        let (organization, until) = (account.organization, Patience::until());
         let reading = async move {
             let tenant = myself.directory.tenant(organization).ok_or(Error::NotFound("organization"))?;
-            myself.read_quota(&myself.account(&tenant), now).await
+            myself.read_quota(&myself.account(&tenant), now, Some(until)).await
         };
-        account.quota.patience.wait(self, Patience::until(), reading).await
+        account.quota.patience.wait(self, until, reading).await
     }
 
     /// The same from the database, with what this process holds.
-    pub(crate) async fn read_quota(&self, account: &Account<'_>, now: Timestamp) -> Result<QuotaUse> {
+    pub(crate) async fn read_quota(
+        &self,
+        account: &Account<'_>,
+        now: Timestamp,
+        until: Option<Instant>,
+    ) -> Result<QuotaUse> {
         let Account { organization, quota, limit } = *account;
         let month = Month::of(now);
-        let _turn = quota.patience.turn(None).await?;
+        let _turn = quota.patience.turn(until).await?;
         let count = self.reader().await?.find_quota(organization, month).await?;
         let block = quota.block.load_full();
         let block = block.filter(|block| (block.month, block.epoch) == (month, count.epoch));

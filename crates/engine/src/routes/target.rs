@@ -97,6 +97,9 @@ pub(super) fn check_target(target: &Target, path: &str) -> Result<()> {
     for (name, value) in &upstream.headers {
         check_header(name, value).map_err(|message| Error::invalid(format!("target.headers.{name}"), message))?;
     }
+    if upstream.http2 && upstream.headers.contains_key("host") {
+        return Err(Error::invalid("target.headers.host", "is not sent in HTTP/2; the address names the host"));
+    }
     let seconds = [
         ("target.timeout_seconds", upstream.timeout_seconds),
         ("target.idle_timeout_seconds", upstream.idle_timeout_seconds),

@@ -3,7 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -19,12 +19,30 @@ pub(super) struct Carried {
     begun: Instant,
     /// In milliseconds after that.
     moved: AtomicU64,
+    /// More of it is waited for.
+    is_awaited: AtomicBool,
+    failure: AtomicU8,
+}
+
+/// Why a body did not come whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Failure {
+    /// More came than the route takes.
+    TooLarge,
+    /// It broke off.
+    BrokeOff,
 }
 
 impl Carried {
     /// Nothing yet.
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { bytes: AtomicU64::new(0), begun: Instant::now(), moved: AtomicU64::new(0) })
+        Arc::new(Self {
+            bytes: AtomicU64::new(0),
+            begun: Instant::now(),
+            moved: AtomicU64::new(0),
+            is_awaited: AtomicBool::new(false),
+            failure: AtomicU8::new(0),
+        })
     }
 
     /// So many bytes more have come by; how many that makes.
@@ -45,10 +63,30 @@ impl Carried {
     }
 }
 
+impl Carried {
+    /// Whether it is whoever sends it that is waited for.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.is_awaited.load(Ordering::Relaxed)
+    }
+
+    /// Why it did not come whole, if it is known by now that it does not.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        match self.failure.load(Ordering::Acquire) {
+            1 => Some(Failure::TooLarge),
+            2 => Some(Failure::BrokeOff),
+            _ => None,
+        }
+    }
+
+    fn fail(&self, failure: Failure) {
+        self.failure.store(if failure == Failure::TooLarge { 1 } else { 2 }, Ordering::Release);
+    }
+}
+
 /// More came than the route takes.
 #[derive(Debug, thiserror::Error)]
 #[error("the body is too large")]
-pub(super) struct TooLarge;
+struct TooLarge;
 
 /// The body of a request on its way to a service.
 struct Sent {
@@ -57,7 +95,7 @@ struct Sent {
     at_most: u64,
 }
 
-/// A body of which is counted what comes by, and that fails with [`TooLarge`] where it would come to more than so many bytes.
+/// A body of which is counted what comes by, and that fails where it would come to more than so many bytes.
 pub(super) fn sent(body: Body, at_most: Option<u64>) -> (Body, Arc<Carried>) {
     let carried = Carried::new();
     let sent = Sent { body, carried: Arc::clone(&carried), at_most: at_most.unwrap_or(u64::MAX) };
@@ -72,10 +110,16 @@ impl http_body::Body for Sent {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        self.carried.is_awaited.store(polled.is_pending(), Ordering::Relaxed);
+        let frame = ready!(polled);
+        if let Some(Err(_)) = &frame {
+            self.carried.fail(Failure::BrokeOff);
+        }
         if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref())
             && self.carried.add(data.len()) > self.at_most
         {
+            self.carried.fail(Failure::TooLarge);
             return Poll::Ready(Some(Err(TooLarge.into())));
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))

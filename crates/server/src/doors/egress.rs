@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
+use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
 use keyrack_core::address::canonical;
 use tokio::net::TcpStream;
@@ -113,7 +114,7 @@ fn is_private(ip: IpAddr) -> bool {
 pub struct Connector(pub Egress);
 
 impl tower::Service<Uri> for Connector {
-    type Response = Noted;
+    type Response = TokioIo<Noted>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
 
@@ -127,7 +128,9 @@ impl tower::Service<Uri> for Connector {
             let host = uri.host().ok_or_else(|| io::Error::other("the address names no host"))?.to_owned();
             let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
             let connected = tokio::time::timeout(CONNECT_WITHIN, egress.connect(host, port)).await;
-            connected.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map(Noted::new)
+            connected
+                .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+                .map(|stream| TokioIo::new(Noted::new(stream)))
         })
     }
 }

@@ -152,8 +152,8 @@ pub(super) struct Allowed {
 
 impl Allowed {
     /// What needs no key and tells of nobody.
-    fn unasked() -> Self {
-        Self { identity: Identity::default(), standing: None, keeps_authorization: false, query_key: false }
+    fn unasked(query_key: bool) -> Self {
+        Self { identity: Identity::default(), standing: None, keeps_authorization: false, query_key }
     }
 
     fn into_response(self) -> Response {
@@ -229,7 +229,7 @@ async fn ask(
     let original = Original::read(question, request)?;
     if let Some(route) = original.preflighted(app, question, &request.headers)? {
         *endpoint = Endpoint::of_route(&route.route.path);
-        return Ok(Allowed::unasked());
+        return Ok(Allowed::unasked(route.guard.query_key));
     }
     let (route, place) = original.route(app, question)?;
     *endpoint = Endpoint::of_route(&route.route.path);

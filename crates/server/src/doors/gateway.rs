@@ -16,7 +16,7 @@ use keyrack_engine::{Standing, Visit};
 use super::cors::{self, Shown};
 use super::decide::{Asked, Decided, decide, identity};
 use super::host::{host, host_name, one_host};
-use super::sending::{self, Sending};
+use super::sending::{self, Origin, Sending};
 use super::tunnel::{self, Handshake};
 use super::{carried, headers, limits};
 use crate::access::Endpoint;
@@ -98,6 +98,7 @@ async fn forward(
     let decided = decide(app, Door::Gateway, &found.route, &asked).await?;
     let Decided { mut verdict, mut visit, session, keeps_authorization } = decided;
     passage.counted = verdict.standing.take();
+    let origin = Origin::of(app, &request);
     let handshake = Handshake::of(&mut request);
     // In HTTP/2 that is no word about one connection.
     let takes_trailers = request.version == Version::HTTP_2 && headers::takes_trailers(&request.headers);
@@ -117,7 +118,7 @@ async fn forward(
         most => {
             let (body, carried) = carried::sent(body, most);
             let sent = carried.clone();
-            let sending = Sending { request, body, carried, is_websocket: handshake.is_some(), id };
+            let sending = Sending { origin, request, body, carried, is_websocket: handshake.is_some(), id };
             sending.send(app, &found).await.map(|answer| (answer, sent))
         }
     };

@@ -42,10 +42,20 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether a request with these wants to become a WebSocket (RFC 6455 section 4.1).
+pub fn is_websocket(headers: &HeaderMap) -> bool {
+    says(headers, &header::CONNECTION, "upgrade") && says(headers, &header::UPGRADE, "websocket")
+}
+
+/// Whether a header that is a list holds a word.
+fn says(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case(wanted))
+}
+
 /// Whether whoever sent these reads what may follow a body, as gRPC needs it. That is about one connection, and true of ours too.
 pub fn takes_trailers(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(header::TE).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case("trailers"))
+    says(headers, &header::TE, "trailers")
 }
 
 /// Says that what may follow a body is read.
@@ -53,35 +63,37 @@ pub fn take_trailers(headers: &mut HeaderMap) {
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
 }
 
-/// Removes what a caller may not bring along: names of ours, with dash or underscore, and our cookies. The credential goes
-/// too, unless it is between the caller and the target.
-pub fn remove_claims(headers: &mut HeaderMap, keep_authorization: bool) {
-    let ours = |name: &HeaderName| {
-        let name = name.as_str().replace('_', "-");
-        IDENTITY.contains(&&*name) || name.starts_with("x-keyrack-") || name == "x-request-id"
-    };
-    let claimed: Vec<HeaderName> = headers.keys().filter(|name| ours(name)).cloned().collect();
-    for name in claimed {
+/// Removes every header of these names, with dash or underscore: to many services they are one.
+pub fn remove_alike(headers: &mut HeaderMap, is_so: impl Fn(&str) -> bool) {
+    let alike = |name: &&HeaderName| is_so(&name.as_str().replace('_', "-"));
+    let named: Vec<HeaderName> = headers.keys().filter(alike).cloned().collect();
+    for name in named {
         headers.remove(name);
-    }
-    headers.remove("x-api-key");
-    if !keep_authorization {
-        headers.remove(header::AUTHORIZATION);
-    }
-    let cookies: Vec<HeaderValue> = headers.get_all(header::COOKIE).iter().cloned().collect();
-    headers.remove(header::COOKIE);
-    for cookie in cookies {
-        let kept = without_our_cookies(&cookie);
-        if let Some(kept) = kept.filter(|kept| !kept.is_empty()) {
-            headers.append(header::COOKIE, kept);
-        }
     }
 }
 
-fn without_our_cookies(value: &HeaderValue) -> Option<HeaderValue> {
+/// Removes what a caller may not bring along: names of ours, with dash or underscore, and our cookies. The credential goes
+/// too, unless it is between the caller and the target.
+pub fn remove_claims(headers: &mut HeaderMap, keep_authorization: bool) {
+    remove_alike(headers, |name| {
+        IDENTITY.contains(&name) || name.starts_with("x-keyrack-") || matches!(name, "x-request-id" | "x-api-key")
+    });
+    if !keep_authorization {
+        headers.remove(header::AUTHORIZATION);
+    }
+    // Over HTTP/2 each may have a line of its own; elsewhere they share one (RFC 9113 section 8.2.3).
+    let cookies: Vec<Vec<u8>> = headers.get_all(header::COOKIE).iter().map(without_our_cookies).collect();
+    headers.remove(header::COOKIE);
+    let kept = cookies.into_iter().filter(|kept| !kept.is_empty()).collect::<Vec<_>>().join(b"; ".as_slice());
+    if let Some(kept) = HeaderValue::from_bytes(&kept).ok().filter(|kept| !kept.is_empty()) {
+        headers.insert(header::COOKIE, kept);
+    }
+}
+
+fn without_our_cookies(value: &HeaderValue) -> Vec<u8> {
     let pairs = value.as_bytes().split(|b| *b == b';').map(<[u8]>::trim_ascii);
     let kept: Vec<&[u8]> = pairs.filter(|pair| !is_ours(pair)).collect();
-    HeaderValue::from_bytes(&kept.join(b"; ".as_slice())).ok()
+    kept.join(b"; ".as_slice())
 }
 
 fn is_ours(pair: &[u8]) -> bool {

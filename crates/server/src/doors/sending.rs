@@ -1,11 +1,12 @@
 //! A request that was let in, on its way to the service behind the route.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
-use http::header::{FORWARDED, HOST, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, FORWARDED, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, Request, StatusCode, Uri, Version};
@@ -14,11 +15,12 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use keyrack_core::carrier;
 use keyrack_engine::{RouteMatch, Target, Upstream};
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 
-use super::carried::{Carried, TooLarge};
+use super::carried::{Carried, Failure};
+use super::headers::remove_alike;
 use super::tunnel;
-use super::upstream::{Speaking, causes, was_lost};
+use super::upstream::{Speaking, was_lost};
 use crate::app::App;
 use crate::caller;
 use crate::error::ApiError;
@@ -40,8 +42,30 @@ pub(super) fn upstream<'r>(found: &'r RouteMatch<'_>) -> &'r Upstream {
     upstream
 }
 
+/// Where a request came from, as far as we know it.
+pub(super) struct Origin {
+    address: Option<IpAddr>,
+    scheme: &'static str,
+    /// The host it is for.
+    host: Option<HeaderValue>,
+}
+
+impl Origin {
+    /// Read before anything of the request is taken off: `Connection` can name any header.
+    pub(super) fn of(app: &App, request: &Parts) -> Self {
+        let (headers, extensions) = (&request.headers, &request.extensions);
+        let authority = || request.uri.authority().and_then(|authority| authority.as_str().parse().ok());
+        Self {
+            address: caller::address(app, headers, extensions),
+            scheme: caller::scheme(app, headers, extensions),
+            host: headers.get(HOST).cloned().or_else(authority),
+        }
+    }
+}
+
 /// What a service is to answer.
 pub(super) struct Sending {
+    pub(super) origin: Origin,
     /// With everything on it that the service is told of its caller.
     pub(super) request: Parts,
     pub(super) body: Body,
@@ -54,31 +78,37 @@ pub(super) struct Sending {
 
 impl Sending {
     /// Sends it on to the service of the route, and waits for the beginning of its answer.
-    pub(super) async fn send(mut self, app: &App, found: &RouteMatch<'_>) -> Result<Response<Incoming>, ApiError> {
+    pub(super) async fn send(self, app: &App, found: &RouteMatch<'_>) -> Result<Response<Incoming>, ApiError> {
+        let Self { origin, mut request, body, carried, is_websocket, id } = self;
         let upstream = upstream(found);
-        let query = self.request.uri.query();
+        let query = request.uri.query();
         let uri = upstream_uri(upstream, found.path, query, found.route.guard.query_key)?;
-        forwarded(app, &mut self.request);
-        self.request.uri = uri;
-        self.request.version = Version::HTTP_11;
-        set_host(&mut self.request)?;
+        forwarded(&mut request.headers, origin);
+        request.uri = uri;
+        request.version = Version::HTTP_11;
+        set_host(&mut request)?;
         // What we know of the connection it came over is not for whoever sends it on.
-        self.request.extensions.clear();
-        own_headers(&mut self.request.headers, upstream);
-        if self.is_websocket {
-            tunnel::announce(&mut self.request.headers);
+        request.extensions.clear();
+        own_headers(&mut request.headers, upstream);
+        let has_length = request.headers.contains_key(CONTENT_LENGTH);
+        if !body.is_end_stream() && !has_length && !upstream.http2 {
+            // Of GET and its like a body would not be expected.
+            request.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        if is_websocket {
+            tunnel::announce(&mut request.headers);
         }
         let speaking = match upstream.http2 {
-            _ if self.is_websocket => Speaking::Http1,
+            _ if is_websocket => Speaking::Http1,
             true => Speaking::Http2,
             false => Speaking::Agreed,
         };
         let within = upstream.timeout_seconds.map_or(ANSWER_WITHIN, |seconds| Duration::from_secs(seconds.into()));
-        let (id, route, carried) = (self.id, found.route.route.id, Arc::clone(&self.carried));
-        match in_time(within, &carried, self.send_again_if_lost(app, speaking)).await {
+        let route = found.route.route.id;
+        match in_time(within, &carried, sent(app, speaking, request, body)).await {
             Some(Ok(answer)) => Ok(answer),
-            Some(Err(failure)) if causes(&failure).any(<dyn std::error::Error>::is::<TooLarge>) => Err(too_large()),
-            Some(Err(failure)) if is_of_the_body(&failure) => {
+            Some(Err(_)) if carried.failure() == Some(Failure::TooLarge) => Err(too_large()),
+            Some(Err(_)) if carried.failure() == Some(Failure::BrokeOff) => {
                 Err(ApiError::bad_request("the body did not arrive whole"))
             }
             Some(Err(failure)) => {
@@ -93,19 +123,20 @@ impl Sending {
             }
         }
     }
+}
 
-    /// A service may close a connection at the moment at which it is used again. Such a request is sent a second time, if it may
-    /// be (RFC 9110 section 9.2.2) and has no body.
-    async fn send_again_if_lost(self, app: &App, speaking: Speaking) -> Result<Response<Incoming>, legacy::Error> {
-        let is_repeatable = self.request.method.is_idempotent() && self.body.is_end_stream() && !self.is_websocket;
-        let again = is_repeatable.then(|| self.request.clone());
-        let sent = app.upstreams.send(speaking, Request::from_parts(self.request, self.body)).await;
-        match (sent, again) {
-            (Err(error), Some(again)) if was_lost(&error) => {
-                app.upstreams.send(speaking, Request::from_parts(again, Body::empty())).await
-            }
-            (sent, _) => sent,
+/// A service may close a connection at the moment at which it is used again. Such a request is sent a second time, if it may
+/// be (RFC 9110 section 9.2.2) and has no body.
+async fn sent(app: &App, speaking: Speaking, request: Parts, body: Body) -> Result<Response<Incoming>, legacy::Error> {
+    let is_repeatable =
+        request.method.is_idempotent() && body.is_end_stream() && !request.headers.contains_key(UPGRADE);
+    let again = is_repeatable.then(|| request.clone());
+    let sent = app.upstreams.send(speaking, Request::from_parts(request, body)).await;
+    match (sent, again) {
+        (Err(error), Some(again)) if was_lost(&error) => {
+            app.upstreams.send(speaking, Request::from_parts(again, Body::empty())).await
         }
+        (sent, _) => sent,
     }
 }
 
@@ -115,25 +146,23 @@ pub(super) fn too_large() -> ApiError {
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", message)
 }
 
-/// Waits for an answer so long from when the last of the body went by. `None` if it does not come.
+/// Waits for an answer so long from when the last of the body went by, and not while more of it is waited for. `None` if it does not
+/// come.
 async fn in_time<T>(within: Duration, carried: &Carried, sending: impl Future<Output = T>) -> Option<T> {
     tokio::pin!(sending);
+    let mut until = Instant::now() + within;
     loop {
-        let until = carried.last_moved() + within;
         tokio::select! {
             answer = &mut sending => return Some(answer),
             () = sleep_until(until) => {
-                if carried.last_moved() + within <= until {
+                let since = if carried.is_awaited() { Instant::now() } else { carried.last_moved() };
+                if since + within <= until {
                     return None;
                 }
+                until = since + within;
             }
         }
     }
-}
-
-/// Whether it was the caller's body that failed, and not the upstream.
-fn is_of_the_body(failure: &legacy::Error) -> bool {
-    causes(failure).filter_map(|cause| cause.downcast_ref::<hyper::Error>()).any(hyper::Error::is_user)
 }
 
 /// The service's address with the request's path behind it, less what the route cuts off, and the query as it came but for a key
@@ -162,18 +191,14 @@ fn upstream_uri(upstream: &Upstream, path: &str, query: Option<&str>, query_key:
 
 /// Says whom the request comes from, for which host, and how (RFC 7239, and the names that were usual before). What the caller
 /// said of that is not sent on.
-fn forwarded(app: &App, request: &mut Parts) {
+fn forwarded(headers: &mut HeaderMap, origin: Origin) {
     const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
     const ASKED: HeaderName = HeaderName::from_static("x-forwarded-host");
     const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-    let address = caller::address(app, &request.headers, &request.extensions);
-    let scheme = caller::scheme(app, &request.headers, &request.extensions);
-    let headers = &mut request.headers;
-    let claimed = headers.keys().filter(|name| name.as_str().starts_with("x-forwarded-")).cloned().collect::<Vec<_>>();
-    for name in claimed {
-        headers.remove(name);
-    }
-    let host = headers.get(HOST).cloned().or_else(|| request.uri.authority().and_then(|a| a.as_str().parse().ok()));
+    let Origin { address, scheme, host } = origin;
+    remove_alike(headers, |name| {
+        name.starts_with("x-forwarded-") || matches!(name, "forwarded" | "x-real-ip" | "true-client-ip")
+    });
     let mut said = Vec::with_capacity(3);
     if let Some(address) = address {
         said.push(if address.is_ipv6() { format!("for=\"[{address}]\"") } else { format!("for={address}") });
@@ -203,6 +228,7 @@ fn set_host(request: &mut Parts) -> Result<(), ApiError> {
 
 /// What the route says that the service is to be sent.
 fn own_headers(headers: &mut HeaderMap, upstream: &Upstream) {
+    remove_alike(headers, |name| name != "host" && upstream.headers.contains_key(name));
     for (name, value) in &upstream.headers {
         if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
             headers.insert(name, value);

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::io::InspectReader;
 
 use super::carried::Carried;
+use super::headers::is_websocket;
 
 /// The place of a connection among those that may be open. What goes on after a request holds on to it.
 #[derive(Clone)]
@@ -31,24 +32,17 @@ pub(super) struct Handshake {
 }
 
 impl Handshake {
-    /// What a request has to be for one (RFC 6455 section 4.1); `None` for any other request, whatever else it wants to become.
+    /// `None` for any other request, whatever else it wants to become.
     pub(super) fn of(request: &mut Parts) -> Option<Self> {
-        let says = |name, wanted: &str| {
-            let values = request.headers.get_all(name).iter().filter_map(|value: &HeaderValue| value.to_str().ok());
-            values.flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case(wanted))
-        };
-        let is_websocket = request.version == Version::HTTP_11
-            && request.method == http::Method::GET
-            && says(CONNECTION, "upgrade")
-            && says(UPGRADE, "websocket");
-        if !is_websocket {
+        let is_get = request.version == Version::HTTP_11 && request.method == http::Method::GET;
+        if !is_get || !is_websocket(&request.headers) {
             return None;
         }
         let slot = request.extensions.get::<Slot>().cloned();
         request.extensions.remove::<OnUpgrade>().map(|caller| Self { caller, slot })
     }
 
-    /// Carries bytes between the two until one of them ends, or both are silent for so long.
+    /// Carries bytes between the two until both have ended, or both are silent for so long.
     pub(super) fn go_on(self, service: OnUpgrade, idle: Duration, visit: Visit) {
         tokio::spawn(async move {
             let _slot = self.slot;

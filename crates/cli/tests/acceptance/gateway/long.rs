@@ -217,6 +217,27 @@ keyrack_testkit::both_databases! {
         assert_eq!(ended.into_iter().filter(|is_right| *is_right).count(), 1000);
     }
 
+    /// All requests to a service that speaks HTTP/2 share a connection.
+    async fn answers_that_nobody_reads_hold_up_nobody_else(database: Database) {
+        let large = Upstream::answering(|request| async move {
+            let size = if request.uri().path().ends_with("large") { 64 << 20 } else { 4 };
+            http::Response::new(Full::new(Bytes::from(vec![b'x'; size])))
+        })
+        .await;
+        let keyrack = start(database);
+        let target = json!({"kind": "upstream", "url": large.url(), "http2": true});
+        let wanted = json!({"path": "/svc/*rest", "guard": {"public": true}, "target": target});
+        keyrack.owner().make("/api/routes", wanted).await;
+        let mut unread = Vec::new();
+        for _ in 0..16 {
+            let mut stream = connected(&keyrack, "GET /svc/large HTTP/1.1\r\nhost: x\r\n\r\n").await;
+            read_until(&mut stream, b"\r\n\r\n").await;
+            unread.push(stream);
+        }
+        let small = timeout(Duration::from_secs(10), keyrack.http().get("/svc/small").send()).await;
+        assert_eq!(small.expect("it is answered").expect_status(200).text(), "xxxx");
+    }
+
     async fn http_2_is_spoken_without_being_asked(database: Database) {
         let (keyrack, upstream) = (start(database), Upstream::start().await);
         let owner = keyrack.owner();

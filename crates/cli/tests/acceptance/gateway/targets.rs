@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use keyrack_testkit::{Database, Http, Upstream};
 use serde_json::{Value, json};
@@ -54,8 +55,10 @@ keyrack_testkit::both_databases! {
         let (owner, http) = (keyrack.owner(), keyrack.http());
         let headers = json!({"x-region": "eu", "host": "inner.example", "accept-encoding": "identity"});
         route(&owner, "/v1/a", &upstream.url(), json!({"headers": headers})).await;
-        let seen = http.get("/v1/a").header("x-region", "us").header("x-region", "asia").send().await.json();
+        let request = http.get("/v1/a").header("x-region", "us").header("x-region", "asia").header("x_region", "mars");
+        let seen = request.send().await.json();
         assert_eq!(seen_headers(&seen, "x-region"), ["eu"]);
+        assert_eq!(seen_headers(&seen, "x_region"), <[&str; 0]>::default(), "to many services it is the same name");
         assert_eq!(seen_headers(&seen, "host"), ["inner.example"]);
         for name in [
             "X-Region", "x region", "", "authorization", "connection", "content-length", "transfer-encoding", "x-api-key",
@@ -73,7 +76,11 @@ keyrack_testkit::both_databases! {
         route(&keyrack.owner(), "/v1/a", &upstream.url(), json!({})).await;
         let request = keyrack.http().get("/v1/a").header("forwarded", "for=203.0.113.9").header("x-forwarded-proto", "https");
         let request = request.header("x-forwarded-prefix", "/admin").header("x-forwarded-for", "203.0.113.9");
+        // What Connection names goes, and not what we know.
+        let request = request.header("x_forwarded_for", "203.0.113.9").header("x-real-ip", "203.0.113.9");
+        let request = request.header("connection", "close, x-forwarded-for, x-forwarded-proto, host");
         let seen = request.send().await.expect_status(200).json();
+        assert!(!seen.to_string().contains("203.0.113.9"), "{seen}");
         let address = keyrack.serving().address();
         assert_eq!(seen_headers(&seen, "forwarded"), [format!("for=127.0.0.1;host=\"{address}\";proto=http")]);
         assert_eq!(seen_headers(&seen, "x-forwarded-for"), ["127.0.0.1"]);
@@ -115,6 +122,18 @@ keyrack_testkit::both_databases! {
         expect_refusal(http.get("/v1/mute").send().await, 504, "gateway_timeout");
         expect_refusal(http.post("/v1/mute").body("some").send().await, 504, "gateway_timeout");
 
+        // A caller who takes longer than that to say all it has to say is not the service's fault.
+        let counting = Upstream::start().await;
+        route(&owner, "/v1/patient", &counting.url(), json!({"timeout_seconds": 1})).await;
+        let mut stream = TcpStream::connect(keyrack.serving().address()).await.unwrap();
+        stream.write_all(b"POST /v1/patient HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\n").await.unwrap();
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_millis(1300)).await;
+            stream.write_all(b"x").await.unwrap();
+        }
+        let answer = read_until(&mut stream, b"\r\n\r\n").await;
+        assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
+
         // It begins, and says no more.
         let halting = behind(|mut stream: TcpStream| async move {
             read_until(&mut stream, b"\r\n\r\n").await;
@@ -143,7 +162,13 @@ keyrack_testkit::both_databases! {
     async fn a_service_may_be_spoken_to_in_http_2(database: Database) {
         let (keyrack, upstream) = (start(database), Upstream::start().await);
         let http = keyrack.http();
-        route(&keyrack.owner(), "/v1/a", &upstream.url(), json!({"http2": true})).await;
+        route(&keyrack.owner(), "/v1/a", &upstream.url(), json!({"http2": true, "max_body_bytes": 1000})).await;
+        let large = "POST /v1/a HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3e9\r\n";
+        let mut stream = TcpStream::connect(keyrack.serving().address()).await.unwrap();
+        stream.write_all(large.as_bytes()).await.unwrap();
+        stream.write_all(&[b'x'; 1001]).await.unwrap();
+        let answer = read_until(&mut stream, b"\r\n\r\n").await;
+        assert!(answer.starts_with(b"HTTP/1.1 413 "), "{}", String::from_utf8_lossy(&answer));
         let seen = http.post("/v1/a?x=%20").header("x-kept", "kept").body("some").send().await.expect_status(200).json();
         assert_eq!((&seen["version"], &seen["body"]), (&json!("2.0"), &json!("some")));
         assert_eq!(seen["target"], format!("{}/v1/a?x=%20", upstream.url()));

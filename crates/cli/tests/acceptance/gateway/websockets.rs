@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, accept_hdr_async, connect_async};
 
 use super::{behind, read_until};
-use crate::support::{Caller as _, start};
+use crate::support::{Caller as _, Person, start};
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -106,6 +106,23 @@ keyrack_testkit::both_databases! {
         let mut socket = open(keyrack.serving().address(), "/live", &key.secret).await.unwrap();
         assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("k"));
         assert!(socket.next().await.unwrap().is_err(), "cut, and not closed by either");
+    }
+
+    /// No browser hides from a page of another site what comes back over a WebSocket.
+    async fn a_page_of_another_site_opens_none_in_the_name_of_whoever_is_signed_in(database: Database) {
+        let keyrack = start(database);
+        let address = keyrack.serving().address();
+        keyrack.owner().make_route("/live", json!({"scope": "live:read", "sessions": true}), &behind(echo).await).await;
+        let person = Person::owner(&keyrack).await;
+        let from = async |origin: String| {
+            let mut request = format!("ws://{address}/live").into_client_request().unwrap();
+            request.headers_mut().insert("cookie", person.cookie.parse().unwrap());
+            request.headers_mut().insert("origin", origin.parse().unwrap());
+            request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static("echo"));
+            connect_async(request).await.map(|(socket, _)| socket)
+        };
+        assert_eq!(refused(from("https://evil.example.com".to_owned()).await), 403);
+        drop(from(format!("http://{address}")).await);
     }
 
     /// Anything else that a connection could become would go past what is decided about each request.

@@ -4,17 +4,19 @@ mod answers;
 mod messages;
 
 use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::to_bytes;
 use axum::response::IntoResponse as _;
-use http::header::{COOKIE, HOST};
+use futures_util::{StreamExt as _, future};
+use http::header::{AUTHORIZATION, COOKIE, HOST};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use keyrack_core::carrier;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tonic::body::Body;
 use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic::transport::Server;
@@ -30,6 +32,7 @@ use crate::caller::{self, Peer};
 use crate::error::{self, ApiError};
 use crate::request_id::{RequestId, X_REQUEST_ID};
 
+const X_API_KEY: &str = "x-api-key";
 /// The largest question: Envoy sends all headers of a request, and nothing of its body.
 const MAX_QUESTION: usize = 256 * 1024;
 /// How often a connection is asked whether it is still there.
@@ -42,6 +45,7 @@ const ROUTE: &str = "keyrack.route";
 
 /// Serves until `stop`.
 pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = ()> + Send + 'static) {
+    let answering = app.clone();
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<Authorization>().await;
     let (stopping, stopped) = tokio::sync::oneshot::channel();
@@ -50,9 +54,14 @@ pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = (
         reporter.set_not_serving::<Authorization>().await;
         let _ = stopping.send(());
     };
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    // Whoever is no trusted proxy is not even listened to.
+    let trusted = move |stream: &io::Result<TcpStream>| {
+        let peer = stream.as_ref().ok().and_then(|stream| stream.peer_addr().ok());
+        future::ready(peer.is_none_or(|peer| caller::is_trusted(&app, peer.ip())))
+    };
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).filter(trusted);
     let services = Server::builder().http2_keepalive_interval(Some(PING)).add_service(health);
-    let serving = services.add_service(Authorization(app)).serve_with_incoming_shutdown(incoming, stop);
+    let serving = services.add_service(Authorization(answering)).serve_with_incoming_shutdown(incoming, stop);
     let drained = async {
         let _ = stopped.await;
         tokio::time::sleep(DRAIN_WITHIN).await;
@@ -203,18 +212,20 @@ fn changes(asked: &Question, allowed: Allowed, id: RequestId) -> Result<Changes,
     headers::remove_claims(&mut after, keeps_authorization);
     let removed = before.keys().filter(|name| !after.contains_key(*name)).map(ToString::to_string).collect();
     let mut changes = Changes { removed, ..Changes::default() };
-    if before.contains_key(COOKIE) {
-        let cookies =
-            after.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(b"; ".as_slice());
-        match HeaderValue::from_bytes(&cookies) {
-            Ok(value) if !cookies.is_empty() && str::from_utf8(&cookies).is_ok() => {
-                changes.headers.insert(COOKIE, value);
-            }
-            _ => changes.removed.push(COOKIE.to_string()),
+    match after.remove(COOKIE) {
+        Some(cookies) if str::from_utf8(cookies.as_bytes()).is_ok() => {
+            changes.headers.insert(COOKIE, cookies);
         }
+        Some(_) => changes.removed.push(COOKIE.to_string()),
+        None => {}
     }
     identity.write(&mut changes.headers);
     changes.headers.insert(X_REQUEST_ID, id.header());
+    // Envoy may have been told not to show us everything that it sends on.
+    changes.removed.extend([X_API_KEY.to_owned()]);
+    if !keeps_authorization {
+        changes.removed.push(AUTHORIZATION.to_string());
+    }
     // What is set must not be removed too.
     changes.removed.retain(|name| !changes.headers.contains_key(name.as_str()));
     if let Some(standing) = &standing {
