@@ -97,6 +97,9 @@ pub(super) fn check_target(target: &Target, path: &str) -> Result<()> {
     for (name, value) in &upstream.headers {
         check_header(name, value).map_err(|message| Error::invalid(format!("target.headers.{name}"), message))?;
     }
+    if upstream.max_body_bytes.is_some_and(|bytes| i64::try_from(bytes).is_err()) {
+        return Err(Error::invalid("target.max_body_bytes", "must be at most 9223372036854775807"));
+    }
     if upstream.http2 && upstream.headers.contains_key("host") {
         return Err(Error::invalid("target.headers.host", "is not sent in HTTP/2; the address names the host"));
     }
