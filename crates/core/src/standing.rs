@@ -87,20 +87,20 @@ impl Standing {
 
     /// The headers of an answer that say this, names in lower case: `X-RateLimit-*` speak of the monthly quota; rate limits
     /// have the pair of the IETF's draft (draft-ietf-httpapi-ratelimit-headers-10).
-    pub fn headers(&self) -> impl Iterator<Item = (&'static str, String)> {
-        let quota = self.quota.map(|quota| {
-            [
-                ("x-ratelimit-limit", quota.limit.to_string()),
-                ("x-ratelimit-remaining", quota.remaining.to_string()),
-                ("x-ratelimit-reset", in_seconds(quota.resets_at).to_string()),
-            ]
-        });
-        let windows = (!self.windows.is_empty()).then(|| {
+    pub fn headers(&self) -> Vec<(&'static str, String)> {
+        let mut headers = Vec::new();
+        if let Some(quota) = self.quota {
+            headers.push(("x-ratelimit-limit", quota.limit.to_string()));
+            headers.push(("x-ratelimit-remaining", quota.remaining.to_string()));
+            headers.push(("x-ratelimit-reset", in_seconds(quota.resets_at).to_string()));
+        }
+        if !self.windows.is_empty() {
             let (policies, states) = self.windows_in_words();
-            [("ratelimit-policy", policies), ("ratelimit", states)]
-        });
-        let wait = self.retry_after_seconds().map(|seconds| ("retry-after", seconds.to_string()));
-        quota.into_iter().flatten().chain(windows.into_iter().flatten()).chain(wait)
+            headers.push(("ratelimit-policy", policies));
+            headers.push(("ratelimit", states));
+        }
+        headers.extend(self.retry_after_seconds().map(|seconds| ("retry-after", seconds.to_string())));
+        headers
     }
 
     fn windows_in_words(&self) -> (String, String) {

@@ -3,9 +3,11 @@
 use std::net::IpAddr;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 use keyrack_core::carrier::{self, Carried};
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// The address a connection comes from: an extension of a request, for services that do not run on axum. It comes before
 /// axum's `ConnectInfo<SocketAddr>`. Without either, nobody knows where a request comes from, and keys that are restricted to
@@ -30,11 +32,11 @@ pub(crate) struct Arrival<'r> {
 impl<'r> Arrival<'r> {
     /// Reads a request. A key in the query counts only where it is asked for.
     pub(crate) fn of(request: &'r Parts, query_key: bool, trusted_proxies: &[IpNet]) -> Self {
-        let values = |name: &str| request.headers.get_all(name).iter().map(HeaderValue::as_bytes);
+        let values = |name: HeaderName| request.headers.get_all(name).iter().map(HeaderValue::as_bytes);
         let query = request.uri.query().filter(|_| query_key);
         Self {
             method: request.method.as_str(),
-            credential: carrier::find(values("x-api-key"), values("authorization"), query),
+            credential: carrier::find(values(X_API_KEY), values(header::AUTHORIZATION), query),
             address: peer(request).map(|peer| source(peer, &request.headers, trusted_proxies)),
             endpoint: template(request),
             user_agent: request.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()),

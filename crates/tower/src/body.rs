@@ -12,15 +12,16 @@ use pin_project_lite::pin_project;
 /// Where it is told what becomes of a request that was let in: how it was answered, and what its bodies came to.
 #[derive(Default)]
 pub(crate) struct Note {
+    /// Apart in memory: it is handed on often, and larger than all else that is.
     #[cfg(feature = "engine")]
-    visit: Option<keyrack_engine::Visit>,
+    visit: Option<Box<keyrack_engine::Visit>>,
 }
 
 #[cfg_attr(not(feature = "engine"), expect(clippy::unused_self, reason = "another keyrack counts, and is not told"))]
 impl Note {
     #[cfg(feature = "engine")]
     pub(crate) fn new(visit: Option<keyrack_engine::Visit>) -> Self {
-        Self { visit }
+        Self { visit: visit.map(Box::new) }
     }
 
     /// Whether anybody listens.

@@ -1,5 +1,8 @@
 //! A route's door: what is asked there, and who decides.
 
+#[cfg(feature = "remote")]
+use std::pin::Pin;
+
 use http::request::Parts;
 use keyrack_core::{Refusal, Standing};
 
@@ -49,6 +52,17 @@ pub(crate) struct Admitted {
     pub(crate) note: Note,
 }
 
+/// Asks with what it needs for that apart in memory, and not inlined: else every request would be as large, also where nobody
+/// is asked.
+#[cfg(feature = "remote")]
+#[inline(never)]
+fn apart<'r>(
+    guard: &'r crate::remote::Guard,
+    arrival: Arrival<'r>,
+) -> Pin<Box<dyn Future<Output = Result<Decided, Undecided>> + Send + 'r>> {
+    Box::pin(guard.decide(arrival))
+}
+
 impl Door {
     pub(crate) fn new(keyrack: &Keyrack, asked: RequireKey) -> Result<Self, SetupError> {
         asked.check(keyrack.any_organization)?;
@@ -68,9 +82,8 @@ impl Door {
         let decided = match &self.guard {
             #[cfg(feature = "engine")]
             Guard::InProcess(guard) => guard.decide(arrival).await,
-            // Apart in memory: what waits for an answer would make every request larger.
             #[cfg(feature = "remote")]
-            Guard::Remote(guard) => Box::pin(guard.decide(arrival)).await,
+            Guard::Remote(guard) => apart(guard, arrival).await,
         };
         let Decided { outcome, standing, mut note } = decided.map_err(|Undecided(why)| Refused::undecided(why))?;
         match outcome {

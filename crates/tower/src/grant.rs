@@ -1,16 +1,43 @@
 //! Who was let in.
 
+use std::ops::Deref;
+use std::sync::Arc;
+
 use compact_str::CompactString;
 use keyrack_core::standing::QuotaStanding;
 use keyrack_core::{GroupId, KeyId, OrganizationId, Role, Tier, Timestamp, WorkspaceId};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-/// Who was let in: a key and where it belongs. No person stands behind it.
+/// Who was let in: a key and where it belongs (see [`Granted`] for what is known of it). No person stands behind it.
 ///
 /// [`KeyLayer`](crate::KeyLayer) puts it into the extensions of each request that a key let in; on axum it is an extractor.
-/// `Option<Grant>` is for handlers that stand behind public routes too.
+/// `Option<Grant>` is for handlers that stand behind public routes too. Clones are the same one, and cost nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Grant(Arc<Granted>);
+
+impl Grant {
+    pub(crate) fn new(granted: Granted) -> Self {
+        Self(Arc::new(granted))
+    }
+}
+
+impl Deref for Grant {
+    type Target = Granted;
+
+    fn deref(&self) -> &Granted {
+        &self.0
+    }
+}
+
+impl Serialize for Grant {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Granted::serialize(self, serializer)
+    }
+}
+
+/// What is known of whoever was let in.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Grant {
+pub struct Granted {
     /// The organization of the key, which its requests are counted for.
     pub organization: Organization,
     /// The workspace that the key is bound to; `None` for the whole organization.
@@ -19,7 +46,7 @@ pub struct Grant {
     pub key: Key,
     /// Its group.
     pub group: Group,
-    /// What it may do, such as `contacts:read`; of a token as much as the token may. See [`Grant::may`].
+    /// What it may do, such as `contacts:read`; of a token as much as the token may. See [`Granted::may`].
     pub scopes: Vec<CompactString>,
 }
 
@@ -79,7 +106,7 @@ pub struct Group {
     pub name: CompactString,
 }
 
-impl Grant {
+impl Granted {
     /// Whether the key may do this too, such as `contacts:write`; false for what is no scope.
     pub fn may(&self, scope: &str) -> bool {
         let granted = self.scopes.iter().filter_map(|granted| granted.parse().ok());

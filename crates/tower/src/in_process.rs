@@ -10,7 +10,7 @@ use keyrack_engine::{Call, Charge, Engine, Error, KnownKey, Presented, Tenant, V
 use crate::arrival::Arrival;
 use crate::body::Note;
 use crate::door::{Decided, Undecided};
-use crate::grant::{Billing, Grant, Group, Key, Organization, Workspace};
+use crate::grant::{Billing, Grant, Granted, Group, Key, Organization, Workspace};
 use crate::require::{RequireKey, SetupError};
 
 /// An engine, and the organization whose doors these are.
@@ -122,11 +122,11 @@ fn undecided(error: Error) -> Undecided {
 fn grant(key: &KnownKey, role: Role, billing: Billing) -> Grant {
     let (profile, tenant) = (&key.record.profile, &key.tenant);
     let workspace = profile.workspace.zip(key.workspace_slug());
-    Grant {
+    Grant::new(Granted {
         organization: Organization { id: tenant.organization.id, slug: (&*tenant.organization.slug).into(), billing },
         workspace: workspace.map(|(id, slug)| Workspace { id, slug: slug.into() }),
         key: Key { id: key.record.key, name: key.record.name.clone(), role, expires_at: Engine::ends_at(key) },
         group: Group { id: profile.group, name: key.group_name().into() },
         scopes: key.scope_names(),
-    }
+    })
 }

@@ -40,7 +40,7 @@ mod require;
 pub use arrival::Peer;
 #[cfg(feature = "axum")]
 pub use grant::NoGrant;
-pub use grant::{Billing, Grant, Group, Key, Organization, Workspace};
+pub use grant::{Billing, Grant, Granted, Group, Key, Organization, Workspace};
 pub use keyrack::Keyrack;
 pub use layer::{KeyLayer, KeyService};
 pub use require::{RequireKey, SetupError};

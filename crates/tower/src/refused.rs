@@ -38,11 +38,12 @@ impl Refused {
         } else {
             ("application/json", self.body(id))
         };
-        let mut response = Response::new(GuardedBody::text(Bytes::from(body.clone())));
+        let length = body.len();
+        let mut response = Response::new(GuardedBody::text(Bytes::from(body)));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
-        headers.insert(CONTENT_LENGTH, body.len().into());
+        headers.insert(CONTENT_LENGTH, length.into());
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if let Some(id) = id {

@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 use crate::arrival::Arrival;
 use crate::body::Note;
 use crate::door::{Decided, Undecided};
-use crate::grant::{Billing, Grant, Group, Key, Organization, Workspace};
+use crate::grant::{Billing, Grant, Granted, Group, Key, Organization, Workspace};
 use crate::require::{RequireKey, SetupError};
 
 /// How long an answer may take.
@@ -206,11 +206,11 @@ fn standing(limits: &wire::Limits) -> Standing {
 fn grant(answer: Verified, standing: Option<&Standing>) -> Option<Grant> {
     let (organization, key, group) = (answer.organization?, answer.key?, answer.group?);
     let billing = Billing::of(tier(organization.tier), standing.and_then(|standing| standing.quota));
-    Some(Grant {
+    Some(Grant::new(Granted {
         organization: Organization { id: OrganizationId(organization.id), slug: organization.name, billing },
         workspace: answer.workspace.map(|workspace| Workspace { id: WorkspaceId(workspace.id), slug: workspace.name }),
         key: Key { id: KeyId(key.id), name: key.name, role: role(key.role), expires_at: key.expires_at },
         group: Group { id: GroupId(group.id), name: group.name },
         scopes: answer.scopes?,
-    })
+    }))
 }
