@@ -73,7 +73,8 @@ impl Keyfile {
         file.read_to_string(&mut text).with_context(|| format!("cannot read the key file {shown}"))?;
         // The text of a TOML error quotes the line, which may hold a key: only the place is told.
         let keyfile: Self = toml::from_str(&text).map_err(|error| {
-            let at = error.span().map_or(0, |span| text[..span.start.min(text.len())].lines().count());
+            let before = text.bytes().take(error.span().map_or(0, |span| span.start));
+            let at = before.filter(|byte| *byte == b'\n').count() + 1;
             anyhow::anyhow!("the key file {shown} cannot be read (line {at}); restore it from its copy")
         })?;
         if keyfile.pepper.is_empty() || keyfile.master_key.is_empty() {

@@ -40,6 +40,15 @@ const CROOKED: [&str; 13] = [
     "/v1/%00",
 ];
 
+/// Where Envoy's files send on what may pass, and what they say there of the route that decides.
+const SENT_ON: &str = "route: { cluster: service }";
+const NAMED: &str = r#"
+                          typed_per_filter_config:
+                            envoy.filters.http.ext_authz:
+                              "@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute
+                              check_settings:
+                                context_extensions: { keyrack.organization: acme, keyrack.route: the one }"#;
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
     Nginx,
@@ -47,6 +56,8 @@ enum Kind {
     Haproxy,
     Envoy,
     EnvoyGrpc,
+    /// The same, with a route that its configuration names.
+    EnvoyNamed,
 }
 
 /// A proxy between callers and a service, with a keyrack that it asks.
@@ -140,7 +151,7 @@ fn program(kind: Kind) -> Option<PathBuf> {
         Kind::Nginx => vec![PathBuf::from("/usr/sbin/nginx"), PathBuf::from("/usr/bin/nginx")],
         Kind::Haproxy => vec![PathBuf::from("/usr/sbin/haproxy"), PathBuf::from("/usr/bin/haproxy")],
         Kind::Caddy => vec![root.join("target/tools/proxies/bin/caddy")],
-        Kind::Envoy | Kind::EnvoyGrpc => vec![root.join("target/tools/proxies/bin/envoy")],
+        Kind::Envoy | Kind::EnvoyGrpc | Kind::EnvoyNamed => vec![root.join("target/tools/proxies/bin/envoy")],
     };
     let found = places.into_iter().find(|place| place.exists());
     let must_run = std::env::var_os("KEYRACK_TEST_REQUIRE_ALL").is_some();
@@ -199,7 +210,7 @@ fn configured(
             });
             Program::new(program).args(["-db", "-f", &file])
         }
-        Kind::Envoy | Kind::EnvoyGrpc => {
+        Kind::Envoy | Kind::EnvoyGrpc | Kind::EnvoyNamed => {
             let port_of = |before: &str, port: &str| (format!("port_value: {before} "), format!("port_value: {port} "));
             let ports = [
                 port_of("8080", &port.to_string()),
@@ -209,7 +220,8 @@ fn configured(
             ];
             let from = if kind == Kind::Envoy { "envoy/http.yaml" } else { "envoy/grpc.yaml" };
             let file = place(from, "envoy.yaml", &|text| {
-                ports.iter().fold(text, |text, (before, after)| text.replace(before, after))
+                let text = ports.iter().fold(text, |text, (before, after)| text.replace(before, after));
+                if kind == Kind::EnvoyNamed { text.replace(SENT_ON, &format!("{SENT_ON}{NAMED}")) } else { text }
             });
             Program::new(program).args(["-c", &file, "--disable-hot-restart", "--concurrency", "1", "-l", "warning"])
         }
@@ -266,6 +278,22 @@ async fn over_grpc_one_answer_says_all() {
     // What is between a caller and a public service stays there.
     let foreign = front.http.get("/open").header("authorization", "Digest x").send().await.expect_status(200).json();
     assert!(foreign["headers"].as_array().unwrap().contains(&json!(["authorization", "Digest x"])), "{foreign}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_grpc_the_configuration_may_name_the_route_that_decides() {
+    let Some(front) = Front::start(Kind::EnvoyNamed).await else { return };
+    let (_, reader) = front.key(json!({"name": "reader", "scopes": ["a:read"]})).await;
+    let (_, named) = front.key(json!({"name": "named", "scopes": ["named:read"]})).await;
+    front.expect_kept_out(front.http.get("/v1/a").bearer(&reader), &[404]).await;
+    let target = json!({"kind": "upstream", "url": "http://127.0.0.1:9"});
+    let route = json!({"name": "the one", "path": "/nowhere", "guard": {"scope": "named:read"}, "target": target});
+    front.keyrack.owner().post("/api/routes").json(&route).send().await.expect_status(201);
+    // Whatever the path, and whatever a route says that matches it.
+    for path in ["/v1/a", "/else"] {
+        front.expect_let_in(front.http.get(path).bearer(&named)).await;
+        front.expect_kept_out(front.http.get(path).bearer(&reader), &[403]).await;
+    }
 }
 
 macro_rules! with_each_proxy {

@@ -3,6 +3,8 @@
 //! A browser asks first, without a key (a preflight), and shows a page only the answers that say it may see them. That protects
 //! people from pages, and not doors from callers: whoever is not a browser is held by the guard alone.
 
+use std::sync::Arc;
+
 use axum::response::{IntoResponse as _, Response};
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -12,6 +14,7 @@ use http::header::{
 use http::{HeaderMap, Method, StatusCode};
 use keyrack_engine::{Cors, LiveRoute};
 
+use super::headers::set;
 use crate::error::ApiError;
 
 /// How long a browser may remember the answer to a preflight, in seconds, unless the route says so.
@@ -31,15 +34,16 @@ pub(super) fn asked_about<'r>(method: &Method, headers: &'r HeaderMap) -> Option
 
 /// Answers a preflight about a route that pages may call.
 pub(super) fn preflight(route: &LiveRoute, cors: &Cors, headers: &HeaderMap) -> Result<Response, ApiError> {
-    if !origin(headers).is_some_and(|origin| cors.allows(origin)) {
+    let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
+    if !origin.is_some_and(|origin| cors.allows(origin)) {
         let message = "pages of this origin may not call this; see cors.origins of the route";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "origin_not_allowed", message));
     }
     let mut response = StatusCode::NO_CONTENT.into_response();
     let answer = response.headers_mut();
-    insert(answer, ACCESS_CONTROL_ALLOW_METHODS, &route.route.methods.join(", "));
+    set(answer, ACCESS_CONTROL_ALLOW_METHODS, &route.route.methods.join(", "));
     match &cors.headers {
-        Some(names) if !names.is_empty() => insert(answer, ACCESS_CONTROL_ALLOW_HEADERS, &names.join(", ")),
+        Some(names) if !names.is_empty() => set(answer, ACCESS_CONTROL_ALLOW_HEADERS, &names.join(", ")),
         Some(_) => {}
         None => {
             if let Some(asked) = headers.get(ACCESS_CONTROL_REQUEST_HEADERS) {
@@ -52,48 +56,38 @@ pub(super) fn preflight(route: &LiveRoute, cors: &Cors, headers: &HeaderMap) -> 
     Ok(response)
 }
 
-/// What an answer says of who may see it: what the route says, and not what the service behind it does.
+/// Who may see an answer: what the route says, and not what the service behind it does.
 pub(super) struct Shown {
-    allowed: Option<HeaderValue>,
-    is_same_for_all: bool,
-    credentials: bool,
-    exposed: String,
+    route: Arc<LiveRoute>,
+    /// Whose page asks.
+    origin: Option<HeaderValue>,
 }
 
 impl Shown {
-    /// To the page that sent these headers.
-    pub(super) fn to(cors: &Cors, headers: &HeaderMap) -> Self {
-        let is_same_for_all = cors.allows("*");
-        let allowed = match headers.get(ORIGIN) {
-            _ if is_same_for_all => Some(HeaderValue::from_static("*")),
-            asked => asked.filter(|_| origin(headers).is_some_and(|origin| cors.allows(origin))).cloned(),
-        };
-        let exposed = cors.expose.iter().fold(OURS.to_owned(), |names, name| names + ", " + name);
-        Self { allowed, is_same_for_all, credentials: cors.credentials, exposed }
+    /// To whoever sent these headers.
+    pub(super) fn to(route: &Arc<LiveRoute>, headers: &HeaderMap) -> Self {
+        Self { route: Arc::clone(route), origin: headers.get(ORIGIN).cloned() }
     }
 
+    /// Says so in an answer, where the route says anything of pages.
     pub(super) fn write(self, headers: &mut HeaderMap) {
+        let Some(cors) = &self.route.cors else { return };
         for name in OF_PAGES {
             headers.remove(name);
         }
-        if !self.is_same_for_all {
+        let allowed = if cors.allows("*") {
+            HeaderValue::from_static("*")
+        } else {
             headers.append(VARY, HeaderValue::from_static("origin"));
-        }
-        let Some(allowed) = self.allowed else { return };
+            let known = self.origin.filter(|origin| origin.to_str().is_ok_and(|origin| cors.allows(origin)));
+            let Some(origin) = known else { return };
+            origin
+        };
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
-        if self.credentials {
+        if cors.credentials {
             headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
         }
-        insert(headers, ACCESS_CONTROL_EXPOSE_HEADERS, &self.exposed);
-    }
-}
-
-fn origin(headers: &HeaderMap) -> Option<&str> {
-    headers.get(ORIGIN)?.to_str().ok()
-}
-
-fn insert(headers: &mut HeaderMap, name: HeaderName, text: &str) {
-    if let Ok(value) = HeaderValue::from_str(text) {
-        headers.insert(name, value);
+        let exposed = cors.expose.iter().fold(OURS.to_owned(), |names, name| names + ", " + name);
+        set(headers, ACCESS_CONTROL_EXPOSE_HEADERS, &exposed);
     }
 }

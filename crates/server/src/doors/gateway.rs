@@ -6,6 +6,7 @@
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_LENGTH, CONTENT_SECURITY_POLICY, HeaderValue};
+use http::request::Parts;
 use http::{HeaderMap, Request, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -15,6 +16,7 @@ use keyrack_engine::{Standing, Visit};
 
 use super::cors::{self, Shown};
 use super::decide::{Asked, Decided, decide, identity};
+use super::headers::Identity;
 use super::host::{host, host_name, one_host};
 use super::sending::{self, Origin, Sending};
 use super::tunnel::{self, Handshake};
@@ -84,7 +86,7 @@ async fn forward(
     }
     let found = app.engine.find_route(&host, &path, request.method.as_str()).ok_or_else(ApiError::not_found)?;
     passage.endpoint = Endpoint::of_route(&found.route.route.path);
-    passage.shown = found.route.cors.as_ref().map(|cors| Shown::to(cors, &request.headers));
+    passage.shown = Some(Shown::to(&found.route, &request.headers));
     if request.headers.get("service-worker").is_some() {
         return Err(ApiError::new(StatusCode::FORBIDDEN, "service_worker", "service workers are not served here"));
     }
@@ -100,18 +102,10 @@ async fn forward(
     passage.counted = verdict.standing.take();
     let origin = Origin::of(app, &request);
     let handshake = Handshake::of(&mut request);
-    // In HTTP/2 that is no word about one connection.
-    let takes_trailers = request.version == Version::HTTP_2 && headers::takes_trailers(&request.headers);
-    headers::remove_hop_by_hop(&mut request.headers);
-    if takes_trailers {
-        headers::take_trailers(&mut request.headers);
-    }
-    headers::remove_claims(&mut request.headers, keeps_authorization);
     let identity = identity(app, &verdict, session.as_ref())?;
     // What it was decided by is not held on to while the upstream takes its time.
     drop(verdict);
-    identity.write(&mut request.headers);
-    request.headers.insert(X_REQUEST_ID, id.header());
+    hand_over(&mut request, &identity, keeps_authorization, id);
     let upstream = sending::upstream(&found);
     let answered = match upstream.max_body_bytes {
         Some(most) if body.size_hint().lower() > most => Err(sending::too_large()),
@@ -134,20 +128,33 @@ async fn forward(
     Ok(returned(answer.map(|body| carried::answered(Body::new(body), idle, visit, sent))))
 }
 
+/// Takes off a request what is between its caller and us, and puts on who calls.
+fn hand_over(request: &mut Parts, identity: &Identity, keeps_authorization: bool, id: RequestId) {
+    // In HTTP/2 that is no word about one connection.
+    let takes_trailers = request.version == Version::HTTP_2 && headers::takes_trailers(&request.headers);
+    headers::remove_hop_by_hop(&mut request.headers);
+    if takes_trailers {
+        headers::take_trailers(&mut request.headers);
+    }
+    headers::remove_claims(&mut request.headers, keeps_authorization);
+    identity.write(&mut request.headers);
+    request.headers.insert(X_REQUEST_ID, id.header());
+}
+
 /// Answers a browser that asks, without a key, whether a page may call a route; `None` if it does not ask, or the route leaves the
 /// answer to its service.
 fn preflight(
     app: &App,
     host: &str,
     path: &str,
-    request: &http::request::Parts,
+    request: &Parts,
     passage: &mut Passage,
 ) -> Option<Result<Response, ApiError>> {
     let method = cors::asked_about(&request.method, &request.headers)?;
     let route = app.engine.find_route(host, path, method)?.route;
     let cors = route.cors.as_ref()?;
     passage.endpoint = Endpoint::of_route(&route.route.path);
-    passage.shown = Some(Shown::to(cors, &request.headers));
+    passage.shown = Some(Shown::to(&route, &request.headers));
     Some(cors::preflight(&route, cors, &request.headers))
 }
 

@@ -18,7 +18,7 @@ use keyrack_engine::{RouteMatch, Target, Upstream};
 use tokio::time::{Instant, sleep_until};
 
 use super::carried::{Carried, Failure};
-use super::headers::remove_alike;
+use super::headers::{remove_alike, set};
 use super::tunnel;
 use super::upstream::{Speaking, was_lost};
 use crate::app::App;
@@ -202,21 +202,15 @@ fn forwarded(headers: &mut HeaderMap, origin: Origin) {
     let mut said = Vec::with_capacity(3);
     if let Some(address) = address {
         said.push(if address.is_ipv6() { format!("for=\"[{address}]\"") } else { format!("for={address}") });
-        insert(headers, FOR, &address.to_string());
+        set(headers, FOR, &address.to_string());
     }
     if let Some(host) = host {
         said.extend(host.to_str().ok().map(|host| format!("host=\"{host}\"")));
         headers.insert(ASKED, host);
     }
     said.push(format!("proto={scheme}"));
-    insert(headers, FORWARDED, &said.join(";"));
+    set(headers, FORWARDED, &said.join(";"));
     headers.insert(PROTO, HeaderValue::from_static(scheme));
-}
-
-fn insert(headers: &mut HeaderMap, name: HeaderName, text: &str) {
-    if let Ok(value) = HeaderValue::from_str(text) {
-        headers.insert(name, value);
-    }
 }
 
 /// The service sees its own name as the host.

@@ -122,7 +122,8 @@ keyrack_testkit::both_databases! {
             connect_async(request).await.map(|(socket, _)| socket)
         };
         assert_eq!(refused(from("https://evil.example.com".to_owned()).await), 403);
-        drop(from(format!("http://{address}")).await);
+        let mut own = from(format!("http://{address}")).await.unwrap();
+        assert_eq!(own.next().await.unwrap().unwrap(), Message::text("-"), "a page of ours, and no key");
     }
 
     /// Anything else that a connection could become would go past what is decided about each request.
