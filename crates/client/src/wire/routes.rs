@@ -159,7 +159,7 @@ pub struct Cors {
     pub headers: Option<Vec<String>>,
     /// Which headers of the service's answers they may read, beside those that Keyrack writes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Option<Vec<HeaderName>>, max_items = 64)]
+    #[schema(value_type = Vec<HeaderName>, max_items = 64, required = false)]
     pub expose: Vec<String>,
     /// How long a browser may remember that, in seconds; 600 if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
