@@ -46,7 +46,8 @@ pub(crate) fn measure(options: &Options, filled: &Filled) -> anyhow::Result<()> 
     );
     let folder = tempfile::tempdir()?;
     let script = load::script(folder.path(), Kind::Good, filled)?;
-    let quiet = load::run(options, &servers[0], &script, "/api/verify")?;
+    let url = format!("{}/api/verify", servers[0].url);
+    let quiet = load::run(options, options.connections, &[&servers[0]], &url, &script)?;
     let (over, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     for hand in 0..HANDS {
         runtime.spawn(change(clients[0].clone(), hand, Arc::clone(&over), Arc::clone(&done)));
@@ -55,7 +56,8 @@ pub(crate) fn measure(options: &Options, filled: &Filled) -> anyhow::Result<()> 
         std::thread::sleep(Duration::from_secs(options.seconds));
         Ok(())
     })?;
-    let (busy, beside) = changes_during(&done, || load::run(options, &servers[0], &script, "/api/verify"))?;
+    let (busy, beside) =
+        changes_during(&done, || load::run(options, options.connections, &[&servers[0]], &url, &script))?;
     over.store(true, Ordering::Relaxed);
     println!(
         "changes: {} keys, {}: {:.0} verified a second (p99 {}) alone, {:.0} (p99 {}) during {beside:.0} changes a second; \

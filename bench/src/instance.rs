@@ -1,6 +1,7 @@
 //! A database with an organization in it, keys put straight into it, and a server of it.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,6 +18,8 @@ use uuid::Uuid;
 
 /// The e-mail address of the owner.
 pub const OWNER: &str = "bench@example.com";
+/// How long a program may take until it listens.
+const START_WITHIN: Duration = Duration::from_secs(10);
 /// How many keys are written with one statement.
 const BATCH: usize = 1000;
 /// How many are written in one transaction.
@@ -72,6 +75,11 @@ impl Instance {
 
     /// Starts a server of it, on these processors only.
     pub fn serve(&self, processors: &str) -> anyhow::Result<Server> {
+        self.serve_with(processors, &[])
+    }
+
+    /// The same, with these settings beside.
+    pub fn serve_with(&self, processors: &str, settings: &[&str]) -> anyhow::Result<Server> {
         let begun = Instant::now();
         let mut child = Command::new("taskset")
             .args(["-c", processors])
@@ -80,6 +88,7 @@ impl Instance {
             .args(["--database", &self.database])
             .arg("--keyfile")
             .arg(&self.keyfile)
+            .args(settings)
             .stdout(Stdio::piped())
             .spawn()
             .context("taskset (util-linux) is needed")?;
@@ -99,6 +108,21 @@ pub struct Server {
 }
 
 impl Server {
+    /// Starts a program, and waits until somebody listens on this port of 127.0.0.1.
+    pub fn listening(command: &mut Command, port: u16) -> anyhow::Result<Self> {
+        let begun = Instant::now();
+        let mut server =
+            Self { child: command.spawn()?, url: format!("http://127.0.0.1:{port}"), start: Duration::ZERO };
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if begun.elapsed() > START_WITHIN || server.child.try_wait()?.is_some() {
+                bail!("it does not listen on port {port}");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        server.start = begun.elapsed();
+        Ok(server)
+    }
+
     /// User and system time spent so far.
     pub fn processor_time(&self) -> anyhow::Result<Duration> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;

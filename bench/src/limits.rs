@@ -39,7 +39,8 @@ pub(crate) fn measure(options: &Options, filled: &Filled) -> anyhow::Result<()> 
                 switch(options, filled, Some(&server), limits)?;
                 for (kind_at, (kind, _)) in kinds.into_iter().enumerate() {
                     let script = script(folder.path(), kind, filled)?;
-                    let run = run(options, &server, &script, "/api/verify")?;
+                    let url = format!("{}/api/verify", server.url);
+                    let run = run(options, options.connections, &[&server], &url, &script)?;
                     if limits == Limits::Nothing {
                         unlimited.push(run.rate);
                     }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use keyrack_bench::instance::Server;
@@ -75,7 +76,8 @@ pub(crate) fn measure(options: &Options, filled: &Filled) -> anyhow::Result<()> 
     for _ in 0..options.rounds {
         let mut round = Vec::new();
         for ((kind, _), script) in Kind::ALL.iter().zip(&scripts) {
-            round.push(run(options, &server, script, kind.path())?);
+            let url = format!("{}{}", server.url, kind.path());
+            round.push(run(options, options.connections, &[&server], &url, script)?);
         }
         rounds.push(round);
     }
@@ -108,17 +110,24 @@ pub(crate) fn script(folder: &Path, kind: Kind, filled: &Filled) -> anyhow::Resu
     Ok(path)
 }
 
-/// Sends requests for a while from one processor. All of them must be answered with 200.
-pub(crate) fn run(options: &Options, server: &Server, script: &Path, path: &str) -> anyhow::Result<Figures> {
-    let before = server.processor_time()?;
+/// Sends requests for a while from one processor. All of them must be answered with 200; the time of all these servers counts.
+pub(crate) fn run(
+    options: &Options,
+    connections: u32,
+    servers: &[&Server],
+    url: &str,
+    script: &Path,
+) -> anyhow::Result<Figures> {
+    let time = || servers.iter().map(|server| server.processor_time()).sum::<anyhow::Result<Duration>>();
+    let before = time()?;
     let out = Command::new("taskset")
-        .args(["-c", "1", "wrk", "-t1", &format!("-c{}", options.connections), &format!("-d{}s", options.seconds)])
+        .args(["-c", "1", "wrk", "-t1", &format!("-c{connections}"), &format!("-d{}s", options.seconds)])
         .args(["--latency", "-s"])
         .arg(script)
-        .arg(format!("{}{path}", server.url))
+        .arg(url)
         .output()
         .context("wrk is needed (Debian package wrk)")?;
-    let spent = server.processor_time()?.saturating_sub(before);
+    let spent = time()?.saturating_sub(before);
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     if text.contains("Non-2xx") || !out.status.success() {
         bail!("requests failed:\n{text}");

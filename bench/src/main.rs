@@ -1,5 +1,5 @@
 //! The load bench: a whole server beside a constant reply of the same process, the decision inside one process, how a server
-//! starts with many keys, and what changes cost, here and among several nodes.
+//! starts with many keys, what doors cost, and what changes cost, here and among several nodes.
 //!
 //! The server gets one processor, `wrk` another. Requests per second wander on shared machines; what counts is the
 //! processor time per request and the ratio of runs taken in turn.
@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "this program prints a report")]
 
 mod changes;
+mod doors;
 mod filled;
 mod inside;
 mod limits;
@@ -63,6 +64,8 @@ enum Part {
     Inside,
     /// The same with limits and quota, and without
     Limits,
+    /// The gateway and /forward-auth, beside nginx
+    Doors,
     /// How long a server takes to start, and its memory
     Start,
     /// Verifying while keys are made and revoked, and how long a revocation takes
@@ -86,6 +89,9 @@ fn main() -> anyhow::Result<()> {
         }
         if wants(Part::Limits) {
             limits::measure(&options, &sqlite)?;
+        }
+        if wants(Part::Doors) {
+            doors::measure(&options, &sqlite)?;
         }
         let postgres = match &cluster {
             Some(cluster) if wants(Part::Start) || wants(Part::Changes) => {

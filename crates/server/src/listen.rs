@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::response::IntoResponse as _;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -253,8 +254,11 @@ impl Caller {
             async move {
                 // A body that a proxy announces to who asks for none is never read, and nothing that comes in its place.
                 let is_asked = forward_auth::is_asked(request.uri().path());
-                let mut request =
-                    request.map(|body| if is_asked { Body::new(body) } else { Body::new(Arriving::new(body)) });
+                let mut request = request.map(|body| match body {
+                    body if body.is_end_stream() => Body::empty(),
+                    body if is_asked => Body::new(body),
+                    body => Body::new(Arriving::new(body)),
+                });
                 let extensions = request.extensions_mut();
                 extensions.insert(Peer(Some(peer.ip())));
                 extensions.insert(slot);

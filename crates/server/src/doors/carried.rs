@@ -8,7 +8,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
 use keyrack_engine::Visit;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -98,6 +99,9 @@ struct Sent {
 /// A body of which is counted what comes by, and that fails where it would come to more than so many bytes.
 pub(super) fn sent(body: Body, at_most: Option<u64>) -> (Body, Arc<Carried>) {
     let carried = Carried::new();
+    if body.is_end_stream() {
+        return (body, carried);
+    }
     let sent = Sent { body, carried: Arc::clone(&carried), at_most: at_most.unwrap_or(u64::MAX) };
     (Body::new(sent), carried)
 }
@@ -136,7 +140,7 @@ impl http_body::Body for Sent {
 
 /// The body of an answer on its way to a caller.
 struct Answered {
-    body: Body,
+    body: Incoming,
     carried: Arc<Carried>,
     idle: Duration,
     /// Begun while the service says nothing, and not while the caller does not read.
@@ -147,7 +151,7 @@ struct Answered {
 
 /// The body of an answer, that fails where the service is silent for so long: what it and the request's came to is noted of the
 /// visit once it is done with.
-pub(super) fn answered(body: Body, idle: Duration, visit: Visit, request: Arc<Carried>) -> Body {
+pub(super) fn answered(body: Incoming, idle: Duration, visit: Visit, request: Arc<Carried>) -> Body {
     let visit = Some((visit, request));
     Body::new(Answered { body, carried: Carried::new(), idle, silence: None, visit })
 }

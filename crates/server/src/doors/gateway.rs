@@ -105,7 +105,7 @@ async fn forward(
     let identity = identity(app, &verdict, session.as_ref())?;
     // What it was decided by is not held on to while the upstream takes its time.
     drop(verdict);
-    hand_over(&mut request, &identity, keeps_authorization, id);
+    hand_over(&mut request, identity, keeps_authorization, id);
     let upstream = sending::upstream(&found);
     let answered = match upstream.max_body_bytes {
         Some(most) if body.size_hint().lower() > most => Err(sending::too_large()),
@@ -125,11 +125,11 @@ async fn forward(
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         return switched(answer, handshake, idle, visit);
     }
-    Ok(returned(answer.map(|body| carried::answered(Body::new(body), idle, visit, sent))))
+    Ok(returned(answer.map(|body| carried::answered(body, idle, visit, sent))))
 }
 
 /// Takes off a request what is between its caller and us, and puts on who calls.
-fn hand_over(request: &mut Parts, identity: &Identity, keeps_authorization: bool, id: RequestId) {
+fn hand_over(request: &mut Parts, identity: Identity, keeps_authorization: bool, id: RequestId) {
     // In HTTP/2 that is no word about one connection.
     let takes_trailers = request.version == Version::HTTP_2 && headers::takes_trailers(&request.headers);
     headers::remove_hop_by_hop(&mut request.headers);

@@ -3,31 +3,32 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use keyrack_core::Role;
 use keyrack_engine::{KnownKey, Person, Tenant};
+use uuid::Uuid;
 
 use crate::caller::COOKIE;
 
 /// The names under which a door tells its target who is calling.
-const IDENTITY: [&str; 8] = [
-    "x-consumer-id",
-    "x-consumer-username",
-    "x-consumer-groups",
-    "x-credential-identifier",
-    "x-keyrack-key-name",
-    "x-keyrack-workspace",
-    "x-keyrack-scopes",
-    "x-keyrack-role",
+static IDENTITY: [HeaderName; 8] = [
+    HeaderName::from_static("x-consumer-id"),
+    HeaderName::from_static("x-consumer-username"),
+    HeaderName::from_static("x-consumer-groups"),
+    HeaderName::from_static("x-credential-identifier"),
+    HeaderName::from_static("x-keyrack-key-name"),
+    HeaderName::from_static("x-keyrack-workspace"),
+    HeaderName::from_static("x-keyrack-scopes"),
+    HeaderName::from_static("x-keyrack-role"),
 ];
 /// Headers that are about one connection (RFC 9110 section 7.6.1, and its older relatives).
-const HOP_BY_HOP: [&str; 9] = [
-    "connection",
-    "proxy-connection",
-    "keep-alive",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "proxy-authenticate",
-    "proxy-authorization",
+static HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("keep-alive"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
 ];
 
 /// Sets a header, if the text can stand in one.
@@ -44,7 +45,7 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     for name in named {
         headers.remove(name);
     }
-    for name in HOP_BY_HOP {
+    for name in &HOP_BY_HOP {
         headers.remove(name);
     }
 }
@@ -72,7 +73,10 @@ pub fn take_trailers(headers: &mut HeaderMap) {
 
 /// Removes every header of these names, with dash or underscore: to many services they are one.
 pub fn remove_alike(headers: &mut HeaderMap, is_so: impl Fn(&str) -> bool) {
-    let alike = |name: &&HeaderName| is_so(&name.as_str().replace('_', "-"));
+    let alike = |name: &&HeaderName| match name.as_str() {
+        name if name.contains('_') => is_so(&name.replace('_', "-")),
+        name => is_so(name),
+    };
     let named: Vec<HeaderName> = headers.keys().filter(alike).cloned().collect();
     for name in named {
         headers.remove(name);
@@ -83,7 +87,8 @@ pub fn remove_alike(headers: &mut HeaderMap, is_so: impl Fn(&str) -> bool) {
 /// too, unless it is between the caller and the target.
 pub fn remove_claims(headers: &mut HeaderMap, keep_authorization: bool) {
     remove_alike(headers, |name| {
-        IDENTITY.contains(&name) || name.starts_with("x-keyrack-") || matches!(name, "x-request-id" | "x-api-key")
+        let is_identity = || IDENTITY.iter().any(|identity| identity == name);
+        name.starts_with("x-keyrack-") || matches!(name, "x-request-id" | "x-api-key") || is_identity()
     });
     if !keep_authorization {
         headers.remove(header::AUTHORIZATION);
@@ -121,21 +126,21 @@ pub fn remove_our_set_cookies(headers: &mut HeaderMap) {
 
 /// Who is calling, as the target is told.
 #[derive(Default)]
-pub struct Identity([Option<String>; IDENTITY.len()]);
+pub struct Identity([Option<HeaderValue>; IDENTITY.len()]);
 
 impl Identity {
     /// A key.
     pub fn of_key(key: &KnownKey) -> Self {
         let facts = key.facts();
         Self([
-            Some(facts.organization.to_string()),
-            Some(key.tenant.organization.slug.clone()),
-            Some(key.group_name().to_owned()),
-            Some(facts.key.to_string()),
-            Some(key.record.name.to_string()),
-            key.workspace_slug().map(str::to_owned),
-            Some(key.scope_names().join(" ")),
-            Some(Role::of_key(facts.in_access_group).as_str().to_owned()),
+            id(facts.organization.0),
+            said(&key.tenant.organization.slug),
+            said(key.group_name()),
+            id(facts.key.0),
+            said(&key.record.name),
+            key.workspace_slug().and_then(said),
+            said(&key.scope_names().join(" ")),
+            said(Role::of_key(facts.in_access_group).as_str()),
         ])
     }
 
@@ -143,35 +148,41 @@ impl Identity {
     pub fn of_person(person: &Person, tenant: &Tenant, role: Role) -> Self {
         let organization = &tenant.organization;
         let mut identity = Self([const { None }; IDENTITY.len()]);
-        identity.0[0] = Some(organization.id.to_string());
-        identity.0[1] = Some(organization.slug.clone());
-        identity.0[3] = Some(person.user.to_string());
-        identity.0[6] = Some(role.scopes().to_strings().join(" "));
-        identity.0[7] = Some(role.as_str().to_owned());
+        identity.0[0] = id(organization.id.0);
+        identity.0[1] = said(&organization.slug);
+        identity.0[3] = id(person.user.0);
+        identity.0[6] = said(&role.scopes().to_strings().join(" "));
+        identity.0[7] = said(role.as_str());
         identity
     }
 
     /// Writes every name, with `-` where there is nothing: a target never sees a caller's own.
-    pub fn write(&self, headers: &mut HeaderMap) {
-        for (name, value) in IDENTITY.into_iter().zip(&self.0) {
-            let value = value.as_deref().filter(|v| !v.is_empty()).map(printable);
-            let value = value.and_then(|v| HeaderValue::try_from(v).ok());
-            headers.insert(HeaderName::from_static(name), value.unwrap_or(HeaderValue::from_static("-")));
+    pub fn write(self, headers: &mut HeaderMap) {
+        for (name, value) in IDENTITY.iter().zip(self.0) {
+            headers.insert(name, value.unwrap_or(HeaderValue::from_static("-")));
         }
     }
 }
 
-/// Percent-encodes what is not printable ASCII, and the percent sign itself.
-fn printable(text: &str) -> String {
+fn id(id: Uuid) -> Option<HeaderValue> {
+    HeaderValue::from_str(id.hyphenated().encode_lower(&mut Uuid::encode_buffer())).ok()
+}
+
+/// A text; `None` for an empty one. What is not printable ASCII is percent-encoded, and the percent sign itself.
+fn said(text: &str) -> Option<HeaderValue> {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let mut written = String::with_capacity(text.len());
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'%';
+    if text.bytes().all(is_plain) {
+        return HeaderValue::from_str(text).ok().filter(|value| !value.is_empty());
+    }
+    let mut written = String::with_capacity(text.len() + 16);
     for byte in text.bytes() {
-        if matches!(byte, b' '..=b'~') && byte != b'%' {
+        if is_plain(byte) {
             written.push(char::from(byte));
         } else {
             let [high, low] = [byte >> 4, byte & 15].map(|digit| char::from(HEX[usize::from(digit)]));
             written.extend(['%', high, low]);
         }
     }
-    written
+    HeaderValue::try_from(written).ok()
 }

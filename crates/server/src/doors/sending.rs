@@ -9,7 +9,7 @@ use axum::response::Response;
 use http::header::{CONTENT_LENGTH, FORWARDED, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderMap, Request, StatusCode, Uri, Version};
+use http::{Extensions, HeaderMap, Request, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
@@ -79,33 +79,13 @@ pub(super) struct Sending {
 impl Sending {
     /// Sends it on to the service of the route, and waits for the beginning of its answer.
     pub(super) async fn send(self, app: &App, found: &RouteMatch<'_>) -> Result<Response<Incoming>, ApiError> {
-        let Self { origin, mut request, body, carried, is_websocket, id } = self;
+        let (id, carried) = (self.id, Arc::clone(&self.carried));
         let upstream = upstream(found);
-        let query = request.uri.query();
-        let uri = upstream_uri(upstream, found.path, query, found.route.guard.query_key)?;
-        forwarded(&mut request.headers, origin);
-        request.uri = uri;
-        request.version = Version::HTTP_11;
-        set_host(&mut request)?;
-        // What we know of the connection it came over is not for whoever sends it on.
-        request.extensions.clear();
-        own_headers(&mut request.headers, upstream);
-        let has_length = request.headers.contains_key(CONTENT_LENGTH);
-        if !body.is_end_stream() && !has_length && !upstream.http2 {
-            // Of GET and its like a body would not be expected.
-            request.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-        if is_websocket {
-            tunnel::announce(&mut request.headers);
-        }
-        let speaking = match upstream.http2 {
-            _ if is_websocket => Speaking::Http1,
-            true => Speaking::Http2,
-            false => Speaking::Agreed,
-        };
         let within = upstream.timeout_seconds.map_or(ANSWER_WITHIN, |seconds| Duration::from_secs(seconds.into()));
         let route = found.route.route.id;
-        match in_time(within, &carried, sent(app, speaking, request, body)).await {
+        // On the heap: with what is sent, and sent again, it would be moved about with all that waits for it.
+        let sending = Box::pin(sent(app, self.made_ready(found)?));
+        match in_time(within, &carried, sending).await {
             Some(Ok(answer)) => Ok(answer),
             Some(Err(_)) if carried.failure() == Some(Failure::TooLarge) => Err(too_large()),
             Some(Err(_)) if carried.failure() == Some(Failure::BrokeOff) => {
@@ -123,21 +103,55 @@ impl Sending {
             }
         }
     }
+
+    /// The request as the service is to see it, and how it is spoken to.
+    fn made_ready(self, found: &RouteMatch<'_>) -> Result<(Speaking, Request<Body>), ApiError> {
+        let Self { origin, mut request, body, is_websocket, .. } = self;
+        let upstream = upstream(found);
+        request.uri = upstream_uri(upstream, found.path, request.uri.query(), found.route.guard.query_key)?;
+        forwarded(&mut request.headers, origin);
+        request.version = Version::HTTP_11;
+        set_host(&mut request)?;
+        // What we know of the connection it came over is not for whoever sends it on.
+        request.extensions = Extensions::new();
+        own_headers(&mut request.headers, upstream);
+        let has_length = request.headers.contains_key(CONTENT_LENGTH);
+        if !body.is_end_stream() && !has_length && !upstream.http2 {
+            // Of GET and its like a body would not be expected.
+            request.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        if is_websocket {
+            tunnel::announce(&mut request.headers);
+        }
+        let speaking = match upstream.http2 {
+            _ if is_websocket => Speaking::Http1,
+            true => Speaking::Http2,
+            false => Speaking::Agreed,
+        };
+        Ok((speaking, Request::from_parts(request, body)))
+    }
 }
 
 /// A service may close a connection at the moment at which it is used again. Such a request is sent a second time, if it may
 /// be (RFC 9110 section 9.2.2) and has no body.
-async fn sent(app: &App, speaking: Speaking, request: Parts, body: Body) -> Result<Response<Incoming>, legacy::Error> {
+async fn sent(app: &App, (speaking, request): (Speaking, Request<Body>)) -> Result<Response<Incoming>, legacy::Error> {
     let is_repeatable =
-        request.method.is_idempotent() && body.is_end_stream() && !request.headers.contains_key(UPGRADE);
-    let again = is_repeatable.then(|| request.clone());
-    let sent = app.upstreams.send(speaking, Request::from_parts(request, body)).await;
+        request.method().is_idempotent() && request.body().is_end_stream() && !request.headers().contains_key(UPGRADE);
+    let again = is_repeatable.then(|| repeated(&request));
+    let sent = app.upstreams.send(speaking, request).await;
     match (sent, again) {
-        (Err(error), Some(again)) if was_lost(&error) => {
-            app.upstreams.send(speaking, Request::from_parts(again, Body::empty())).await
-        }
+        (Err(error), Some(again)) if was_lost(&error) => app.upstreams.send(speaking, again).await,
         (sent, _) => sent,
     }
+}
+
+/// The same request, without a body.
+fn repeated(request: &Request<Body>) -> Request<Body> {
+    let mut again = Request::new(Body::empty());
+    again.method_mut().clone_from(request.method());
+    again.uri_mut().clone_from(request.uri());
+    again.headers_mut().clone_from(request.headers());
+    again
 }
 
 /// 413.
@@ -148,8 +162,7 @@ pub(super) fn too_large() -> ApiError {
 
 /// Waits for an answer so long from when the last of the body went by, and not while more of it is waited for. `None` if it does not
 /// come.
-async fn in_time<T>(within: Duration, carried: &Carried, sending: impl Future<Output = T>) -> Option<T> {
-    tokio::pin!(sending);
+async fn in_time<T>(within: Duration, carried: &Carried, mut sending: impl Future<Output = T> + Unpin) -> Option<T> {
     let mut until = Instant::now() + within;
     loop {
         tokio::select! {
@@ -199,17 +212,23 @@ fn forwarded(headers: &mut HeaderMap, origin: Origin) {
     remove_alike(headers, |name| {
         name.starts_with("x-forwarded-") || matches!(name, "forwarded" | "x-real-ip" | "true-client-ip")
     });
-    let mut said = Vec::with_capacity(3);
+    let mut said = String::with_capacity(64);
     if let Some(address) = address {
-        said.push(if address.is_ipv6() { format!("for=\"[{address}]\"") } else { format!("for={address}") });
-        set(headers, FOR, &address.to_string());
+        let address = address.to_string();
+        said.push_str(if address.contains(':') { "for=\"[" } else { "for=" });
+        said.push_str(&address);
+        said.push_str(if address.contains(':') { "]\";" } else { ";" });
+        set(headers, FOR, &address);
     }
     if let Some(host) = host {
-        said.extend(host.to_str().ok().map(|host| format!("host=\"{host}\"")));
+        for part in host.to_str().ok().into_iter().flat_map(|host| ["host=\"", host, "\";"]) {
+            said.push_str(part);
+        }
         headers.insert(ASKED, host);
     }
-    said.push(format!("proto={scheme}"));
-    set(headers, FORWARDED, &said.join(";"));
+    said.push_str("proto=");
+    said.push_str(scheme);
+    set(headers, FORWARDED, &said);
     headers.insert(PROTO, HeaderValue::from_static(scheme));
 }
 
@@ -222,6 +241,9 @@ fn set_host(request: &mut Parts) -> Result<(), ApiError> {
 
 /// What the route says that the service is to be sent.
 fn own_headers(headers: &mut HeaderMap, upstream: &Upstream) {
+    if upstream.headers.is_empty() {
+        return;
+    }
     remove_alike(headers, |name| name != "host" && upstream.headers.contains_key(name));
     for (name, value) in &upstream.headers {
         if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
