@@ -21,6 +21,7 @@ mod own;
 mod request_id;
 mod settings;
 mod tls;
+mod unheard;
 
 pub use app::App;
 pub use caller::{HostRequest, Peer};

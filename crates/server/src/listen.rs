@@ -35,6 +35,7 @@ use crate::load::Crowded;
 use crate::metrics;
 use crate::own::OwnPaths;
 use crate::tls::Tls;
+use crate::unheard::{Silent, Unheard};
 
 /// Bodies of requests, whichever way they came.
 pub type Body = axum::body::Body;
@@ -49,6 +50,8 @@ const SAY_WITHIN: Duration = Duration::from_millis(50);
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// Over one connection in so many only what is vital is answered, so that there is always room for that.
 const KEPT_FREE: usize = 20;
+/// Below one in so many free connections, those make room over which nothing was asked yet.
+const SCARCE: usize = 4;
 /// The largest head of a request.
 const MAX_HEAD: usize = 32 * 1024;
 
@@ -157,6 +160,7 @@ struct Connections {
     builder: Arc<Builder<TokioExecutor>>,
     /// Those that are free; whoever comes when there is none waits to be accepted.
     slots: Arc<Semaphore>,
+    unheard: Unheard,
     graceful: GracefulShutdown,
 }
 
@@ -172,7 +176,8 @@ impl Connections {
             .max_concurrent_streams(256);
         let slots = Arc::new(Semaphore::new(front.app.settings.max_connections));
         let tls = tls.map(Tls::acceptor);
-        Self { front, tls, builder: Arc::new(builder), slots, graceful: GracefulShutdown::new() }
+        let (unheard, graceful) = (Unheard::default(), GracefulShutdown::new());
+        Self { front, tls, builder: Arc::new(builder), slots, unheard, graceful }
     }
 
     /// Waits for somebody to come, once there is room for them.
@@ -195,20 +200,28 @@ impl Connections {
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(READ_WITHIN));
         let stream = Box::pin(stream);
-        let is_crowded = self.slots.available_permits() < self.front.app.settings.max_connections / KEPT_FREE;
+        let (free, most) = (self.slots.available_permits(), self.front.app.settings.max_connections);
+        if free < most / SCARCE {
+            self.unheard.send_one_away();
+        }
         let caller = Caller {
             front: self.front.clone(),
             builder: Arc::clone(&self.builder),
             watcher: self.graceful.watcher(),
             peer,
             slot: Slot(Arc::new(slot)),
-            is_crowded,
+            silent: self.unheard.enter(),
+            is_crowded: free < most / KEPT_FREE,
         };
         match self.tls.clone() {
             None => tokio::spawn(caller.answer(stream, false)),
             Some(tls) => tokio::spawn(async move {
                 // Who does not get through it is nobody yet.
-                if let Ok(Ok(stream)) = timeout(HEAD_WITHIN, tls.accept(stream)).await {
+                let greeted = tokio::select! {
+                    greeted = timeout(HEAD_WITHIN, tls.accept(stream)) => greeted,
+                    () = caller.silent.is_sent_away() => return,
+                };
+                if let Ok(Ok(stream)) = greeted {
                     caller.answer(stream, true).await;
                 }
             }),
@@ -240,12 +253,13 @@ struct Caller {
     watcher: Watcher,
     peer: SocketAddr,
     slot: Slot,
+    silent: Silent,
     is_crowded: bool,
 }
 
 impl Caller {
     async fn answer(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, is_secure: bool) {
-        let Self { front, builder, watcher, peer, slot, is_crowded } = self;
+        let Self { front, builder, watcher, peer, slot, silent, is_crowded } = self;
         let begun = Arc::new(Notify::new());
         let begins = begun.clone();
         let service = service_fn(move |request: Request<Incoming>| {
@@ -277,7 +291,11 @@ impl Caller {
         tokio::select! {
             _ = &mut connection => {}
             // Whatever ends a connection is the caller's matter; requests have been answered or not.
-            () = begun.notified() => drop(connection.await),
+            () = begun.notified() => {
+                drop(silent);
+                drop(connection.await);
+            }
+            () = silent.is_sent_away() => {}
             // Until it is known which HTTP is spoken, nobody else looks at the time.
             () = sleep(HEAD_WITHIN) => {}
         }

@@ -1,5 +1,7 @@
 //! What each proxy is to be trusted with.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -108,5 +110,37 @@ with_each_proxy! {
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
         front.keyrack.crash();
         front.expect_kept_out(front.http.get("/v1/a").bearer(&secret), expected).await;
+    }
+
+    async fn killed_in_the_middle_of_it_keyrack_lets_nobody_pass(front: Front) {
+        let mut front = front;
+        let (_, secret) = front.key(json!({"name": "reader", "scopes": ["a:read"]})).await;
+        let is_dead = Arc::new(AtomicBool::new(false));
+        let ask = |key: Option<String>| {
+            let (http, is_dead) = (front.http.clone(), Arc::clone(&is_dead));
+            async move {
+                let mut after = 0;
+                while after < 3 {
+                    let time = if is_dead.load(Ordering::SeqCst) { "after" } else { "before" };
+                    after += u32::from(time == "after");
+                    let (who, key) = key.as_ref().map_or(("bad", "sk_live_wrong"), |key| ("good", key));
+                    // Some end without an answer.
+                    let _ = http.get(&format!("/v1/{who}/{time}")).bearer(key).try_send().await;
+                }
+            }
+        };
+        let asking = (0..8).flat_map(|_| [tokio::spawn(ask(Some(secret.clone()))), tokio::spawn(ask(None))]).collect::<Vec<_>>();
+        let until = Instant::now() + Duration::from_secs(30);
+        while front.service.count() < 100 {
+            assert!(Instant::now() < until, "{:?} lets nobody pass", front.kind);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        front.keyrack.crash();
+        is_dead.store(true, Ordering::SeqCst);
+        for one in asking {
+            one.await.unwrap();
+        }
+        let seen = front.service.seen();
+        assert!(seen.iter().all(|request| request["target"] == "/v1/good/before"), "{:?} let through {:?}", front.kind, seen.last());
     }
 }
