@@ -83,33 +83,44 @@ impl Front {
     }
 
     async fn answer_as_ever(&self, request: Request<Body>) -> Response<Body> {
-        if let Err(refusal) = check(&request) {
-            let mut response = ().into_response();
-            let wants_problem = error::wants_problem(request.headers());
-            error::write(&mut response, &refusal, self.app.request_id(), wants_problem);
-            return response;
+        match way(&request) {
+            Ok(Way::Own) => self.own.answer(request).await,
+            Ok(Way::Asked) => forward_auth::handle(&self.app, request).await,
+            Ok(Way::Through(host)) => gateway::handle(&self.app, &host, request).await,
+            Err(refusal) => {
+                let mut response = ().into_response();
+                let wants_problem = error::wants_problem(request.headers());
+                error::write(&mut response, &refusal, self.app.request_id(), wants_problem);
+                if request.version() <= Version::HTTP_11 {
+                    // Whoever sent it may mean something else by what comes behind it, too.
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                response
+            }
         }
-        if forward_auth::is_asked(request.uri().path()) {
-            return forward_auth::handle(&self.app, request).await;
-        }
-        if is_reserved(request.uri().path()) {
-            return self.own.answer(request).await;
-        }
-        gateway::handle(&self.app, request).await
     }
 }
 
-/// Refuses what two parsers could read differently. The gateway looks at the host itself.
-fn check(request: &Request<Body>) -> Result<(), ApiError> {
+/// Who answers a request.
+enum Way {
+    /// Keyrack itself.
+    Own,
+    /// The same, about a request that a proxy has.
+    Asked,
+    /// The service behind a route of this host.
+    Through(String),
+}
+
+/// Refuses what two parsers could read differently.
+fn way(request: &Request<Body>) -> Result<Way, ApiError> {
     let path = request.uri().path();
     keyrack_core::path::check(path.as_bytes()).map_err(ApiError::non_canonical)?;
-    if !is_reserved(path) {
-        return Ok(());
-    }
+    let is_asked = forward_auth::is_asked(path);
     match host::host(request.headers(), request.uri())? {
+        Some(host) if !is_asked && !is_reserved(path) => Ok(Way::Through(host::host_name(&host)?)),
         // Before 1.1 a request need not name its host.
-        None if request.version() > Version::HTTP_10 => Err(host::one_host()),
-        _ => Ok(()),
+        None if request.version() > Version::HTTP_10 || !is_reserved(path) => Err(host::one_host()),
+        _ => Ok(if is_asked { Way::Asked } else { Way::Own }),
     }
 }
 

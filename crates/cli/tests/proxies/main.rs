@@ -39,4 +39,5 @@ macro_rules! with_each_proxy {
 mod alone;
 mod checks;
 mod front;
+mod smuggling;
 mod walks;

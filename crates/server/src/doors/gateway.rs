@@ -17,7 +17,6 @@ use keyrack_engine::{Standing, Visit};
 use super::cors::{self, Shown};
 use super::decide::{Asked, Decided, decide, identity};
 use super::headers::Identity;
-use super::host::{host, host_name, one_host};
 use super::sending::{self, Origin, Sending};
 use super::tunnel::{self, Handshake};
 use super::{carried, headers, limits};
@@ -43,13 +42,13 @@ struct Passage {
     shown: Option<Shown>,
 }
 
-/// Answers a request to a path that is not Keyrack's own.
-pub async fn handle(app: &App, request: Request<Body>) -> Response {
+/// Answers a request to a path that is not Keyrack's own, on this host.
+pub async fn handle(app: &App, host: &str, request: Request<Body>) -> Response {
     let id = app.request_id();
     let wants_problem = error::wants_problem(request.headers());
     let from = caller::address(app, request.headers(), request.extensions());
     let mut passage = Passage::default();
-    let mut response = match forward(app, request, id, &mut passage).await {
+    let mut response = match forward(app, host, request, id, &mut passage).await {
         Ok(response) => response,
         Err(refusal) => {
             let mut response = ().into_response();
@@ -72,6 +71,7 @@ pub async fn handle(app: &App, request: Request<Body>) -> Response {
 
 async fn forward(
     app: &App,
+    host: &str,
     request: Request<Body>,
     id: RequestId,
     passage: &mut Passage,
@@ -79,12 +79,11 @@ async fn forward(
     let _room = app.load.forward(request.extensions().get::<Crowded>().is_some())?;
     app.engine.require_serving()?;
     let (mut request, body) = request.into_parts();
-    let host = host_name(&host(&request.headers, &request.uri)?.ok_or_else(one_host)?)?;
     let path = request.uri.path().to_owned();
-    if let Some(answer) = preflight(app, &host, &path, &request, passage) {
+    if let Some(answer) = preflight(app, host, &path, &request, passage) {
         return answer;
     }
-    let found = app.engine.find_route(&host, &path, request.method.as_str()).ok_or_else(ApiError::not_found)?;
+    let found = app.engine.find_route(host, &path, request.method.as_str()).ok_or_else(ApiError::not_found)?;
     passage.endpoint = Endpoint::of_route(&found.route.route.path);
     passage.shown = Some(Shown::to(&found.route, &request.headers));
     if request.headers.get("service-worker").is_some() {

@@ -38,7 +38,8 @@ pub fn set(headers: &mut HeaderMap, name: HeaderName, text: &str) {
     }
 }
 
-/// Removes what is about one connection, and what `Connection` says is.
+/// Removes what is about one connection, and what `Connection` says is. With underscores in their names, that and a length would be the
+/// same to many services: one of them could see a body end where it does not.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named = headers.get_all(header::CONNECTION).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
     let named: Vec<HeaderName> = named.filter_map(|name| name.trim().parse().ok()).collect();
@@ -46,6 +47,12 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+    let is_framing = |name: &str| name == "content-length" || HOP_BY_HOP.iter().any(|known| known == name);
+    let is_alias = |name: &&HeaderName| name.as_str().contains('_') && is_framing(&name.as_str().replace('_', "-"));
+    let aliases: Vec<HeaderName> = headers.keys().filter(is_alias).cloned().collect();
+    for name in aliases {
         headers.remove(name);
     }
 }

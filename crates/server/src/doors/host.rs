@@ -15,10 +15,16 @@ pub(crate) fn host(headers: &HeaderMap, uri: &Uri) -> Result<Option<Authority>, 
     // An absolute address has a host of its own: the same one.
     let differs = header.as_ref().zip(uri.authority()).is_some_and(|(header, address)| header != address);
     let host = header.or_else(|| uri.authority().cloned());
-    if second.is_some() || differs || host.as_ref().is_some_and(|host| host.as_str().contains('@')) {
+    if second.is_some() || differs || host.as_ref().is_some_and(|host| host.as_str().contains('@') || !has_port(host)) {
         return Err(one_host());
     }
     Ok(host)
+}
+
+/// Whether what stands behind the name, if anything, is a port.
+fn has_port(host: &Authority) -> bool {
+    let behind = &host.as_str()[host.host().len()..];
+    matches!(behind, "" | ":") || host.port_u16().is_some()
 }
 
 /// The name by which routes of a host are found. With a dot at its end it is the same host to whoever resolves it; what is
