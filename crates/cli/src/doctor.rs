@@ -54,18 +54,18 @@ pub(crate) async fn run(doctor: &Doctor, json: bool, settings: &Settings) -> any
 }
 
 fn look_at_settings(settings: &Settings) -> anyhow::Result<String> {
-    let listen = settings.address("listen")?;
-    settings.address("grpc.listen")?;
-    settings.address("metrics.listen")?;
-    if let (None, Some(listen)) = (serve::tls(settings)?, listen) {
-        serve::refuse_plain(settings, listen)?;
+    for listens in ["listen", "grpc.listen", "metrics.listen"] {
+        settings.address(listens)?;
+    }
+    if serve::tls(settings)?.is_none() {
+        serve::refuse_plain(settings)?;
     }
     settings.duration("drain")?;
     settings.networks("trusted_proxies")?;
     settings.networks("egress.allow")?;
     logging::filter(settings)?;
     logging::is_json(settings)?;
-    Ok(format!("serves on {}", listen.map(|a| a.to_string()).unwrap_or_default()))
+    Ok(format!("serves on {}", settings.get("listen").unwrap_or_default()))
 }
 
 fn look_at_keyfile(path: &Path) -> anyhow::Result<String> {

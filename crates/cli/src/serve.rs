@@ -133,11 +133,12 @@ pub(crate) fn tls(settings: &Settings) -> anyhow::Result<Option<Tls>> {
 }
 
 /// Keys that go over a network in the clear are everybody's who is on the way.
-pub(crate) fn refuse_plain(settings: &Settings, address: SocketAddr) -> anyhow::Result<()> {
-    match settings.get("plain_http") {
-        Some("anywhere") => Ok(()),
-        Some("loopback") if address.ip().to_canonical().is_loopback() => Ok(()),
-        Some("loopback") => bail!(
+pub(crate) fn refuse_plain(settings: &Settings) -> anyhow::Result<()> {
+    let listens = [settings.address("listen")?, settings.address("grpc.listen")?].into_iter().flatten();
+    let open = listens.into_iter().find(|address| !address.ip().to_canonical().is_loopback());
+    match (settings.get("plain_http"), open) {
+        (Some("anywhere"), _) | (Some("loopback"), None) => Ok(()),
+        (Some("loopback"), Some(address)) => bail!(
             "{address} can be reached from elsewhere, and keys would go there unencrypted: give tls.certificate and tls.key, or, where \
              something in front encrypts, --plain-http anywhere"
         ),
@@ -178,7 +179,7 @@ impl Server {
         let failure_limit = settings.count("failure_limit")?;
         let tls = tls(settings)?;
         if tls.is_none() {
-            refuse_plain(settings, wanted)?;
+            refuse_plain(settings)?;
         }
         let listener = TcpListener::bind(wanted).await.with_context(|| format!("cannot listen on {wanted}"))?;
         let address = listener.local_addr()?;
@@ -224,7 +225,9 @@ impl Server {
         };
         let grpc = self
             .grpc
-            .map(|listener| tokio::spawn(keyrack_server::serve_ext_authz(listener, self.app.clone(), stopped())));
+            .map(|listener| (listener, self.tls.clone()))
+            .map(|(listener, tls)| keyrack_server::serve_ext_authz(listener, self.app.clone(), tls, stopped()))
+            .map(tokio::spawn);
         let front = Front::new(self.app);
         // The engine goes on until the last request is answered.
         let (drained, engine_stop) = tokio::sync::oneshot::channel::<()>();

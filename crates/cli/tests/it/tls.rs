@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::support::KEYRACK;
+use crate::support::{KEYRACK, free_port};
 
 /// A certificate for `localhost` that signs itself, and its key, in two files.
 fn issue(directory: &Path) -> CertificateDer<'static> {
@@ -64,6 +64,8 @@ struct Secure {
     _keyrack: Keyrack,
     serving: keyrack_testkit::process::Running,
     address: SocketAddr,
+    /// Where it answers over gRPC.
+    grpc: SocketAddr,
     directory: TempDir,
     certificate: CertificateDer<'static>,
     service: Upstream,
@@ -80,11 +82,13 @@ impl Secure {
         let directory = tempfile::tempdir().unwrap();
         let certificate = issue(directory.path());
         let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+        let grpc = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let program = keyrack.command("serve").args(["--listen", "127.0.0.1:0", "--egress-allow", "127.0.0.1/32"]);
+        let program = program.args(["--grpc-listen", &grpc.to_string(), "--trusted-proxies", "127.0.0.1/32"]);
         let serving = program.args(["--tls-certificate", &at("cert.pem"), "--tls-key", &at("key.pem")]).start();
         let line = serving.wait_line(|line| line.contains("listens on"));
         let address = line.split_once("https://").unwrap().1.trim().parse().unwrap();
-        Self { _keyrack: keyrack, serving, address, directory, certificate, service }
+        Self { _keyrack: keyrack, serving, address, grpc, directory, certificate, service }
     }
 }
 
@@ -113,6 +117,30 @@ async fn https_is_spoken_in_both_versions_and_nothing_else() {
     // Whoever says nothing of TLS keeps nobody else from it.
     let _silent: Vec<_> = futures_util::future::join_all((0..200).map(|_| TcpStream::connect(secure.address))).await;
     connect(secure.address, &secure.certificate, b"http/1.1").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_grpc_nothing_else_is_spoken_either() {
+    let secure = Secure::start().await;
+    let stream = connect(secure.grpc, &secure.certificate, b"h2").await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    // An empty message, and before it that it is not compressed and has no bytes.
+    let request = Request::post("https://localhost/grpc.health.v1.Health/Check");
+    let request = request.header("content-type", "application/grpc").header("te", "trailers");
+    let answer = sender.send_request(request.body(Full::new(Bytes::from_static(&[0; 5]))).unwrap()).await.unwrap();
+    let answer = answer.into_body().collect().await.unwrap();
+    assert_eq!(answer.trailers().unwrap()["grpc-status"], "0");
+    // It serves (`ServingStatus` 1).
+    assert_eq!(answer.to_bytes().as_ref(), [0, 0, 0, 0, 2, 8, 1]);
+
+    let mut plain = TcpStream::connect(secure.grpc).await.unwrap();
+    plain.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer).await;
+    // No more than the word (an alert) that this is no TLS.
+    assert!(answer.first().is_none_or(|first| *first == 21), "{answer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

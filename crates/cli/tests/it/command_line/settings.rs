@@ -138,6 +138,7 @@ fn a_value_that_cannot_be_used_is_refused_before_anything_is_made() {
         ("--listen", "127.0.0.1:99999", "listen"),
         ("--listen", "0.0.0.0:0", "--plain-http anywhere"),
         ("--listen", "[::]:0", "--plain-http anywhere"),
+        ("--grpc-listen", "0.0.0.0:0", "--plain-http anywhere"),
         ("--plain-http", "everywhere", "plain_http"),
         ("--tls-certificate", "no.pem", "tls.key"),
         ("--drain", "soon", "drain"),

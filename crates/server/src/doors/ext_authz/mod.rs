@@ -2,6 +2,7 @@
 
 mod answers;
 mod messages;
+mod wire;
 
 use std::convert::Infallible;
 use std::io;
@@ -20,21 +21,25 @@ use tokio::net::{TcpListener, TcpStream};
 use tonic::body::Body;
 use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic::transport::Server;
-use tonic::transport::server::{TcpConnectInfo, TcpIncoming};
+use tonic::transport::server::TcpIncoming;
 use tonic_prost::ProstCodec;
 
 use self::answers::{Changes, allowed, denied};
 use self::messages::{CheckRequest, CheckResponse, HttpRequest};
+use self::wire::{From, Wire};
 use super::forward_auth::{self, Allowed};
 use super::{headers, limits};
 use crate::app::App;
 use crate::caller::{self, Peer};
 use crate::error::{self, ApiError};
 use crate::request_id::{RequestId, X_REQUEST_ID};
+use crate::tls::Tls;
 
 const X_API_KEY: &str = "x-api-key";
 /// The largest question: Envoy sends all headers of a request, and nothing of its body.
 const MAX_QUESTION: usize = 256 * 1024;
+/// How many connections may be on the way to speaking TLS.
+const GREETED_AT_ONCE: usize = 256;
 /// How often a connection is asked whether it is still there.
 const PING: Duration = Duration::from_secs(20);
 /// How long questions that were asked may take once the server is to stop.
@@ -43,8 +48,8 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(5);
 const ORGANIZATION: &str = "keyrack.organization";
 const ROUTE: &str = "keyrack.route";
 
-/// Serves until `stop`.
-pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = ()> + Send + 'static) {
+/// Serves until `stop`. With `tls` nothing is understood but that; its files are followed where it serves HTTP.
+pub async fn serve(listener: TcpListener, app: App, tls: Option<Tls>, stop: impl Future<Output = ()> + Send + 'static) {
     let answering = app.clone();
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<Authorization>().await;
@@ -59,7 +64,13 @@ pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = (
         let peer = stream.as_ref().ok().and_then(|stream| stream.peer_addr().ok());
         future::ready(peer.is_none_or(|peer| caller::is_trusted(&app, peer.ip())))
     };
+    let tls = tls.as_ref().map(Tls::acceptor);
+    let greeted = move |stream: io::Result<TcpStream>| {
+        let tls = tls.clone();
+        async move { Wire::greeted(stream?, tls).await }
+    };
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).filter(trusted);
+    let incoming = incoming.map(greeted).buffer_unordered(GREETED_AT_ONCE);
     let services = Server::builder().http2_keepalive_interval(Some(PING)).add_service(health);
     let serving = services.add_service(Authorization(answering)).serve_with_incoming_shutdown(incoming, stop);
     let drained = async {
@@ -117,7 +128,7 @@ impl UnaryService<CheckRequest> for Check {
     fn call(&mut self, request: tonic::Request<CheckRequest>) -> Self::Future {
         let app = self.0.clone();
         Box::pin(async move {
-            let peer = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
+            let peer = request.extensions().get::<From>().and_then(|from| from.0);
             let mut extensions = http::Extensions::new();
             extensions.insert(Peer(peer.map(|peer| peer.ip())));
             if !caller::is_from_trusted_proxy(&app, &extensions) {
