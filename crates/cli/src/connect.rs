@@ -9,11 +9,10 @@ use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use keyrack_client::{Client, HttpTransport, Transport, TransportError};
 use keyrack_core::{KeyId, OrganizationId, UserId};
-use keyrack_engine::{Clock, Engine, EngineRole, OsRandom, Parts, Store};
+use keyrack_engine::{Clock, Engine, EngineRole, Keyfile, OsRandom, Parts, Store};
 use keyrack_server::{App, HostRequest, OwnPaths, ServerSettings};
 
 use crate::config::Settings;
-use crate::keyfile::Keyfile;
 
 /// The clock: the machine's, or in tests the one that a file sets.
 pub(crate) fn clock() -> Arc<dyn Clock> {
@@ -49,7 +48,7 @@ pub(crate) async fn engine(settings: &Settings, role: EngineRole) -> anyhow::Res
             shown(url)
         ),
     };
-    let (peppers, master_keys) = (keyfile.peppers()?, keyfile.master_keys()?);
+    let (peppers, master_keys) = (keyfile.peppers(), keyfile.master_keys());
     let parts = Parts { store, clock, random, peppers, master_keys };
     Ok(Engine::start(parts, role).await?)
 }

@@ -4,11 +4,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
-use keyrack_engine::{EngineRole, Store};
+use keyrack_engine::{EngineRole, Keyfile, Store};
 use serde::Serialize;
 
 use crate::config::Settings;
-use crate::keyfile::Keyfile;
 use crate::{connect, exit, logging, output, serve};
 
 /// What to do besides looking.
@@ -70,7 +69,7 @@ fn look_at_settings(settings: &Settings) -> anyhow::Result<String> {
 
 fn look_at_keyfile(path: &Path) -> anyhow::Result<String> {
     match Keyfile::load(path)? {
-        Some(keyfile) => Ok(format!("{} holds {} pepper(s)", path.display(), keyfile.peppers()?.len())),
+        Some(keyfile) => Ok(format!("{} holds {} pepper(s)", path.display(), keyfile.peppers().len())),
         None => anyhow::bail!("{} is not there; init or the first serve makes it", path.display()),
     }
 }

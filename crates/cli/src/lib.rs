@@ -13,7 +13,6 @@ mod demo;
 mod demo_upstream;
 mod doctor;
 mod exit;
-mod keyfile;
 mod logging;
 mod output;
 mod serve;

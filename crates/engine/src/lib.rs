@@ -16,6 +16,7 @@ mod feed;
 mod groups;
 mod idempotency;
 mod init;
+mod keyfile;
 pub mod keyring;
 mod keys;
 mod lease;
@@ -44,12 +45,13 @@ pub use ask::Question;
 pub use charge::Charge;
 #[cfg(feature = "test-clock")]
 pub use clock::FileClock;
-pub use clock::{Clock, OsRandom, Random, Reading, SystemClock};
+pub use clock::{Clock, NoRandomness, OsRandom, Random, Reading, SystemClock};
 pub use directory::{Directory, Tenant};
 pub use engine::{Engine, Parts, Role as EngineRole};
 pub use error::{Error, FieldError};
 pub use groups::{GroupPatch, NewGroup};
 pub use init::{Initialized, NewInstance};
+pub use keyfile::{Keyfile, KeyfileError};
 pub use keys::{
     CreatedKey, DEFAULT_OVERLAP, ImportKey, KeyPatch, KeyQuery, KeyView, MAX_IMPORT, MAX_METADATA, MAX_OVERLAP, NewKey,
     Page, RotateKey, RotatedKey,

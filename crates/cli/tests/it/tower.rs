@@ -1,7 +1,6 @@
 //! The tower layer beside the other doors: in process, asking a running keyrack, and the gateway say the same of the same keys.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -9,8 +8,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::routing::any;
 use data_encoding::BASE64;
-use keyrack_core::Pepper;
-use keyrack_engine::{Clock as _, Engine, EngineRole, OsRandom, Parts, Store, SystemClock};
+use keyrack_engine::{Clock as _, Engine, EngineRole, Keyfile, OsRandom, Parts, Store, SystemClock};
 use keyrack_testkit::http::Request;
 use keyrack_testkit::{Answer, Database, Http, Keyrack, Upstream, both_databases};
 use keyrack_tower::{Grant, Keyrack as Tower, RequireKey, Role};
@@ -66,20 +64,15 @@ async fn listen(app: Router) -> Http {
 /// An engine on the database of a running keyrack, as the command line has one.
 async fn guest(keyrack: &Keyrack) -> Arc<Engine> {
     let clock = Arc::new(SystemClock);
+    let keyfile = Keyfile::load(&keyrack.keyfile).unwrap().unwrap();
     let parts = Parts {
         store: Store::open(&keyrack.database_url, clock.now()).await.unwrap(),
         clock,
         random: Arc::new(OsRandom::default()),
-        peppers: vec![pepper(&keyrack.keyfile)],
-        master_keys: Vec::new(),
+        peppers: keyfile.peppers(),
+        master_keys: keyfile.master_keys(),
     };
     Engine::start(parts, EngineRole::Guest { keys: true }).await.unwrap()
-}
-
-fn pepper(keyfile: &Path) -> Pepper {
-    let text = std::fs::read_to_string(keyfile).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("key = \"")).unwrap();
-    Pepper::new(1, &BASE64.decode(line.trim_end_matches('"').as_bytes()).unwrap().try_into().unwrap())
 }
 
 /// Three doors to the same: the layer in process, the layer that asks, and the gateway.
