@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use keyrack_engine::Engine;
 
+use crate::doors::tunnel::Tunnels;
 use crate::doors::upstream::Upstreams;
 use crate::failures::Failures;
 use crate::load::Load;
@@ -23,6 +24,8 @@ pub struct Inner {
     pub settings: ServerSettings,
     /// Connections to what is behind doors.
     pub upstreams: Upstreams,
+    /// WebSockets that are open.
+    pub(crate) tunnels: Tunnels,
     /// How much is worked on.
     pub(crate) load: Load,
     /// Who was answered 401 how often.
@@ -42,6 +45,7 @@ impl App {
             engine,
             settings,
             upstreams,
+            tunnels: Tunnels::default(),
             load: Load::default(),
             failures,
             ids,

@@ -48,6 +48,8 @@ const READ_WITHIN: Duration = Duration::from_mins(1);
 const SAY_WITHIN: Duration = Duration::from_millis(50);
 /// How long requests in flight may take once the server is to stop.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+/// How long it may take until what went through open WebSockets has been noted.
+const CUT_WITHIN: Duration = Duration::from_secs(1);
 /// Over one connection in so many only what is vital is answered, so that there is always room for that.
 const KEPT_FREE: usize = 20;
 /// Below one in so many free connections, those make room over which nothing was asked yet.
@@ -254,6 +256,8 @@ impl Connections {
         if timeout(DRAIN_WITHIN, self.graceful.shutdown()).await.is_err() {
             tracing::warn!("some requests were not finished in time");
         }
+        // One whose handshake its caller does not take up has nothing to tell.
+        let _ = timeout(CUT_WITHIN, self.front.app.tunnels.end()).await;
     }
 }
 

@@ -122,7 +122,7 @@ async fn forward(
     let (answer, sent) = answered?;
     let idle = sending::idle(upstream);
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return switched(answer, handshake, idle, visit);
+        return switched(app, answer, handshake, idle, visit);
     }
     Ok(returned(answer.map(|body| carried::answered(body, idle, visit, sent))))
 }
@@ -159,6 +159,7 @@ fn preflight(
 
 /// From here on bytes go both ways as they are.
 fn switched(
+    app: &App,
     mut answer: Response<Incoming>,
     handshake: Option<Handshake>,
     idle: std::time::Duration,
@@ -169,7 +170,7 @@ fn switched(
         let message = "the service behind this door answered something that was not asked for";
         return Err(ApiError::new(StatusCode::BAD_GATEWAY, "bad_gateway", message));
     };
-    handshake.go_on(service, idle, visit);
+    handshake.go_on(&app.tunnels, service, idle, visit);
     let mut response = returned(answer.map(|_| Body::empty()));
     response.headers_mut().remove(CONTENT_LENGTH);
     tunnel::announce(response.headers_mut());

@@ -15,6 +15,8 @@ use tokio::io::copy_bidirectional;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::io::InspectReader;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::carried::Carried;
 use super::headers::is_websocket;
@@ -24,6 +26,22 @@ use super::headers::is_websocket;
 pub(crate) struct Slot(
     #[expect(dead_code, reason = "it is given back when it is dropped")] pub(crate) Arc<OwnedSemaphorePermit>,
 );
+
+/// The WebSockets that are open. Clones share them.
+#[derive(Clone, Default)]
+pub(crate) struct Tunnels {
+    open: TaskTracker,
+    end: CancellationToken,
+}
+
+impl Tunnels {
+    /// Cuts all of them, and waits until what went through them has been noted.
+    pub(crate) async fn end(&self) {
+        self.end.cancel();
+        self.open.close();
+        self.open.wait().await;
+    }
+}
 
 /// A caller's side of a WebSocket that is to be.
 pub(super) struct Handshake {
@@ -43,8 +61,9 @@ impl Handshake {
     }
 
     /// Carries bytes between the two until both have ended, or both are silent for so long.
-    pub(super) fn go_on(self, service: OnUpgrade, idle: Duration, visit: Visit) {
-        tokio::spawn(async move {
+    pub(super) fn go_on(self, tunnels: &Tunnels, service: OnUpgrade, idle: Duration, visit: Visit) {
+        let end = tunnels.end.clone();
+        tunnels.open.spawn(async move {
             let _slot = self.slot;
             let (Ok(caller), Ok(service)) = tokio::join!(self.caller, service) else { return };
             let (incoming, outgoing) = (Carried::new(), Carried::new());
@@ -54,6 +73,7 @@ impl Handshake {
                 // Whoever ended it, and how, is between the two.
                 _ = copy_bidirectional(&mut caller, &mut service) => {}
                 () = silence(&incoming, &outgoing, idle) => {}
+                () = end.cancelled() => {}
             }
             visit.carried(incoming.bytes(), outgoing.bytes());
         });

@@ -108,6 +108,24 @@ keyrack_testkit::both_databases! {
         assert!(socket.next().await.unwrap().is_err(), "cut, and not closed by either");
     }
 
+    async fn what_went_through_is_counted_also_if_the_server_stops_meanwhile(database: Database) {
+        let mut keyrack = start(database);
+        let owner = keyrack.owner();
+        owner.make_route("/live", json!({"scope": "live:read"}), &behind(echo).await).await;
+        let key = owner.make_key(json!({"name": "k", "scopes": ["live:read"]})).await;
+        let mut socket = open(keyrack.serving().address(), "/live", &key.secret).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("k"));
+        socket.send(Message::binary(vec![7; 100_000])).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), Message::binary(vec![7; 100_000]));
+        keyrack.stop();
+        assert!(socket.next().await.is_none_or(|end| end.is_err()), "cut");
+        keyrack.start_again();
+        let used = keyrack.owner().show(&format!("/api/keys/{}/usage", key.id)).await;
+        for direction in ["bytes_in", "bytes_out"] {
+            assert!(used["total"][direction].as_u64().is_some_and(|bytes| bytes > 100_000), "{direction}: {used}");
+        }
+    }
+
     /// No browser hides from a page of another site what comes back over a WebSocket.
     async fn a_page_of_another_site_opens_none_in_the_name_of_whoever_is_signed_in(database: Database) {
         let keyrack = start(database);
