@@ -97,8 +97,9 @@ impl Walk {
         wait_for("all that was sent", async || {
             let usage = self.keyrack.owner().show(&path).await;
             let total = &usage["total"];
-            let is_whole = total["granted"] == granted && total["denied"] == 3 && total["bytes_out"] != 0;
-            is_whole.then_some(usage)
+            // How much went through is noted when the last of it has gone: after the answer is here.
+            let has_bytes = total["bytes_in"] == 10 * WRITES && total["bytes_out"] != 0;
+            (total["granted"] == granted && total["denied"] == 3 && has_bytes).then_some(usage)
         })
         .await
     }
