@@ -194,7 +194,7 @@ impl Engine {
         let before = quota.block.load_full();
         let is_of_now = |b: &Block| b.fits(limit, now) && b.month == month && b.epoch == count.epoch;
         let kept = before.as_ref().filter(|block| is_of_now(block) && !block.is_closed());
-        let owed = quota.owed.swap(0, Ordering::AcqRel);
+        let owed = self.take_owed(quota).await?;
         let mut granted = count.granted.saturating_add(u64::try_from(owed).unwrap_or(0));
         if let Some(other) = before.as_ref().filter(|_| kept.is_none()) {
             let unspent = other.close();
@@ -227,6 +227,16 @@ impl Engine {
             quota.in_vain_until.store(self.clock.uptime() + ASK_AGAIN, Ordering::Release);
         }
         Ok(taken >= lacking)
+    }
+
+    /// What is spent and not written down, while nobody else can set the counter. If somebody has, just now, that is learnt first:
+    /// what was spent before is in what they have set.
+    async fn take_owed(&self, quota: &Quota) -> Result<i64> {
+        if quota.owed.load(Ordering::Acquire) == 0 {
+            return Ok(0);
+        }
+        self.catch_up().await?;
+        Ok(quota.owed.swap(0, Ordering::AcqRel))
     }
 
     /// A transaction in which nobody else changes the counter of a month; and whether nothing was ever granted of it.
@@ -279,12 +289,12 @@ impl Engine {
         }
         let month = idle.map_or(Month::of(self.now()), |block| block.month);
         let (mut writer, (count, is_new)) = self.lock_quota(organization, month).await?;
+        let owed = self.take_owed(quota).await?;
         // From here on nobody spends any of it: what may have been given back must not be spent too.
         if let Some(block) = idle {
             quota.block.store(None);
             writer.return_units(organization, month, block.epoch, block.close()).await?;
         }
-        let owed = quota.owed.swap(0, Ordering::AcqRel);
         writer.grant_units(organization, month, count.epoch, u64::try_from(owed).unwrap_or(0)).await?;
         if let Err(error) = writer.commit_quota(is_new.then(|| month.start())).await {
             quota.owed.fetch_add(owed, Ordering::AcqRel);

@@ -117,6 +117,18 @@ both_databases! {
         assert_eq!(world.used().await, 1);
     }
 
+    async fn what_was_spent_without_a_limit_is_not_added_to_a_counter_that_was_set_since(database: Database) {
+        let world = World::with_quota(database).await;
+        let (_, text) = world.plain_key("one").await;
+        let patch = OrganizationPatch { tier: Some(Tier::Enterprise), ..OrganizationPatch::default() };
+        world.engine.update_organization(&world.host(), patch).await.unwrap();
+        let other = world.another(EngineRole::Server).await;
+        assert!(other.verify(&world.any_key(), &presented(&text)).await.unwrap().is_grant());
+        world.set_used(7).await;
+        other.close().await;
+        assert_eq!(world.used().await, 7);
+    }
+
     async fn the_tier_counts_as_it_is_now(database: Database) {
         let world = World::with_quota(database).await;
         let (_, text) = world.plain_key("one").await;
