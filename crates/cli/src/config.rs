@@ -46,6 +46,10 @@ const SETTINGS: &[Setting] = settings! {
         "File with pepper and master key; beside a SQLite database, or keyrack.keyfile here";
     "trusted_proxies" "trusted-proxies" "KEYRACK_TRUSTED_PROXIES" "NETWORKS" None, false,
         "Proxies whose X-Forwarded-For is believed, with commas between";
+    "console_host" "console-host" "KEYRACK_CONSOLE_HOST" "HOST" None, false,
+        "Host name of the console and the API, on which nothing else is then served; every host if missing";
+    "setup" "setup" "KEYRACK_SETUP" "WHERE" Some("loopback"), false,
+        "Where the set-up link of a new instance works: loopback, anywhere, or nowhere";
     "failure_limit" "failure-limit" "KEYRACK_FAILURE_LIMIT" "COUNT" Some("100"), false,
         "How many 401s an address may be answered a minute, before they become 429; 0 for any number";
     "egress.allow" "egress-allow" "KEYRACK_EGRESS__ALLOW" "NETWORKS" None, false,

@@ -47,6 +47,7 @@ async fn prepare(settings: &Settings) -> anyhow::Result<(Server, JoinHandle<()>,
 
 /// What the demo holds, for printing. These keys die with it.
 struct Seeded {
+    password: String,
     management: String,
     form: String,
     form_id: String,
@@ -60,8 +61,15 @@ struct Seeded {
 async fn seed(engine: &Engine, upstream: &str) -> anyhow::Result<Seeded> {
     let owner_password = data_encoding::BASE32_NOPAD.encode(&engine.random_bits()?);
     let owner_email = "ada@acme.example".to_owned();
-    let new =
-        NewInstance { slug: "acme".to_owned(), name: Some("Acme".to_owned()), tier: None, owner_email, owner_password };
+    let password = owner_password.clone();
+    let new = NewInstance {
+        slug: "acme".to_owned(),
+        name: Some("Acme".to_owned()),
+        tier: None,
+        owner_email,
+        owner_password,
+        with_management_key: true,
+    };
     let made = engine.initialize(new).await?.context("the demo's database is not empty")?;
     let ctx = Context::host(made.organization);
     engine.create_workspace(&ctx, "sales", Some("Sales")).await?;
@@ -104,15 +112,16 @@ async fn seed(engine: &Engine, upstream: &str) -> anyhow::Result<Seeded> {
     let (_, sales) = key("Sales sync", None, Some("sales"), &["*:read", "*:write"]).await?;
     let (_, embeddings) = key("Embeddings", Some("embeddings"), None, &["embeddings:write"]).await?;
     let (_, analytics) = key("Nightly report", Some("analytics"), None, &["reports:read"]).await?;
-    let management = made.management_key.expose().to_owned();
-    Ok(Seeded { management, form, form_id, dashboard, dashboard_id, sales, embeddings, analytics })
+    let management = made.management_key.context("there is no management key")?.expose().to_owned();
+    Ok(Seeded { password, management, form, form_id, dashboard, dashboard_id, sales, embeddings, analytics })
 }
 
 impl Seeded {
     fn tell(&self, url: &str) -> String {
-        let Self { management, form, form_id, dashboard, dashboard_id, sales, embeddings, analytics } = self;
+        let Self { password, management, form, form_id, dashboard, dashboard_id, sales, embeddings, analytics } = self;
         format!(
             r#"keyrack listens on {url}
+Console:       {url}/login         ada@acme.example, {password}
 API reference: {url}/docs          Ctrl-C ends the demo
 
 Paste this into another terminal:

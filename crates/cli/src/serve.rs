@@ -29,6 +29,10 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     announce(&format!("keyrack listens on {}", server.url()));
     if !server.engine.is_initialized().await? {
         announce("there is no organization yet; make one with: keyrack init --organization SLUG --owner-email E");
+        if settings.get("setup") != Some("nowhere") {
+            let link = format!("{}{}", server.url(), server.app.open_set_up()?);
+            announce(&format!("or in a browser, within 30 minutes, with this link, which works once:\n  {link}"));
+        }
     }
     let app = server.app.clone();
     let stop = async {
@@ -177,6 +181,12 @@ impl Server {
         let (trusted_proxies, egress_allow) =
             (settings.networks("trusted_proxies")?, settings.networks("egress.allow")?);
         let failure_limit = settings.count("failure_limit")?;
+        let set_up_from_anywhere = match settings.get("setup") {
+            Some("anywhere") => true,
+            Some("loopback" | "nowhere") => false,
+            _ => bail!("setup must be loopback, anywhere or nowhere"),
+        };
+        let console_host = settings.get("console_host").map(str::to_ascii_lowercase);
         let tls = tls(settings)?;
         if tls.is_none() {
             refuse_plain(settings)?;
@@ -206,6 +216,9 @@ impl Server {
             own_addresses: [Some(address), metrics_address, grpc_address].into_iter().flatten().collect(),
             max_connections: connections_at_most(ServerSettings::default().max_connections),
             failure_limit,
+            is_tls: tls.is_some(),
+            set_up_from_anywhere,
+            console_host,
         };
         let app = App::new(engine.clone(), server_settings);
         Ok(Self { engine, app, address, listener, tls, grpc, metrics, seat })

@@ -263,15 +263,44 @@ fn check(guard: &Guard, caller: Caller<'_>, request: &Request<'_>, now: Timestam
     }
 }
 
+/// Each question that is asked of a key at a door, in order, with the reason to keep it out if the answer is no, and whether it is
+/// yes: for whoever wants to know what would let it in. [`decide`] keeps out for the first that is no.
+pub fn explain(guard: &Guard, key: &KeyFacts<'_>, request: &Request<'_>, now: Timestamp) -> Vec<(Reason, bool)> {
+    let known = here(guard, key, request.place, now).map(|(fails, reason)| (reason, !fails));
+    let role = Role::of_key(key.in_access_group);
+    let of = |asked: Result<(), Reason>, reason| (reason, asked.is_ok());
+    let addressed = from_allowed_address(key, request.address);
+    let in_role = Guard { demand: None, ..guard.clone() };
+    let in_scope = Guard { roles: None, ..guard.clone() };
+    let scopes = [Some(key.scopes), key.narrowed_to];
+    let rest = [
+        of(accepts_keys(guard), Reason::KeyNotAccepted),
+        of(addressed, addressed.err().unwrap_or(Reason::IpNotAllowed)),
+        of(allowed(&in_role, role, scopes, request.method), Reason::InsufficientRole),
+        of(allowed(&in_scope, role, scopes, request.method), Reason::InsufficientScope),
+    ];
+    known.into_iter().chain(rest).collect()
+}
+
 /// Everything that is answered with the one 401: known, alive, accepted here. All of it is looked at whatever fails, and the
 /// first that does is picked without a branch, so that the time it takes does not tell an outsider which.
-#[expect(clippy::needless_bitwise_bool, reason = "a lazy operator may become a branch")]
 fn known_here(guard: &Guard, key: &KeyFacts<'_>, place: Place, now: Timestamp) -> Result<(), Reason> {
+    let checks = here(guard, key, place, now);
+    let failed = checks.iter().enumerate().fold(0_u32, |failed, (at, (fails, _))| failed | u32::from(*fails) << at);
+    match checks.get(failed.trailing_zeros() as usize) {
+        Some((_, reason)) => Err(*reason),
+        None => Ok(()),
+    }
+}
+
+/// What fails of that, in order, each with its reason.
+#[expect(clippy::needless_bitwise_bool, reason = "a lazy operator may become a branch")]
+fn here(guard: &Guard, key: &KeyFacts<'_>, place: Place, now: Timestamp) -> [(bool, Reason); 12] {
     let is_bound = key.workspace.is_some();
     let is_home = place == Place::Anywhere || key.workspace.map(Place::In) == Some(place);
     let is_unstated = place == Place::Unstated;
     let is_admitted = guard.admitted.as_ref().is_none_or(|admitted| admitted.includes(key.group, key.key));
-    let checks = [
+    [
         (!key.secret_matches, Reason::NotFound),
         // The final states are told before the one that may be undone.
         (key.switch == Switch::Revoked, Reason::Revoked),
@@ -285,12 +314,7 @@ fn known_here(guard: &Guard, key: &KeyFacts<'_>, place: Place, now: Timestamp) -
         (is_bound & is_unstated, Reason::WorkspaceRequired),
         (is_bound & !is_home, Reason::WrongWorkspace),
         (!is_admitted, Reason::WrongGroup),
-    ];
-    let failed = checks.iter().enumerate().fold(0_u32, |failed, (at, (fails, _))| failed | u32::from(*fails) << at);
-    match checks.get(failed.trailing_zeros() as usize) {
-        Some((_, reason)) => Err(*reason),
-        None => Ok(()),
-    }
+    ]
 }
 
 fn accepts_keys(guard: &Guard) -> Result<(), Reason> {

@@ -23,10 +23,12 @@ pub mod rate;
 pub mod refusal;
 pub mod role;
 pub mod scope;
+pub mod seal;
 pub mod slow;
 pub mod standing;
 pub mod status;
 pub mod token;
+pub mod totp;
 pub mod upstream;
 pub mod usage;
 

@@ -84,6 +84,13 @@ impl MasterKey {
     pub fn id(&self) -> i64 {
         self.id
     }
+
+    /// The key that follows from it for a purpose.
+    pub(crate) fn derive(&self, purpose: &[u8]) -> zeroize::Zeroizing<[u8; 32]> {
+        let mut key = zeroize::Zeroizing::new([0; 32]);
+        key.copy_from_slice(hmac::sign(&self.key, purpose).as_ref());
+        key
+    }
 }
 
 impl std::fmt::Debug for MasterKey {
@@ -101,9 +108,7 @@ pub struct SigningKey {
 impl SigningKey {
     /// The key of a number under a master key: nothing has to be kept of it but the number.
     pub fn derive(master_key: &MasterKey, number: u32) -> Option<Self> {
-        let mut seed = zeroize::Zeroizing::new([0; 32]);
-        let label = [b"keyrack token signing key".as_slice(), &number.to_be_bytes()].concat();
-        seed.copy_from_slice(hmac::sign(&master_key.key, &label).as_ref());
+        let seed = master_key.derive(&[b"keyrack token signing key".as_slice(), &number.to_be_bytes()].concat());
         let pair = Ed25519KeyPair::from_seed_unchecked(&*seed).ok()?;
         let kid = kid_of(pair.public_key().as_ref());
         Some(Self { pair, kid })

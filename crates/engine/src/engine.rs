@@ -160,6 +160,11 @@ impl Engine {
         self.random_id()
     }
 
+    /// 128 random bits, for what nobody may guess.
+    pub fn random_128(&self) -> Result<[u8; 16]> {
+        Ok(self.random.bytes()?)
+    }
+
     /// A person by id.
     pub async fn find_user(&self, id: keyrack_core::UserId) -> Result<Option<keyrack_store::UserAccount>> {
         Ok(self.reader().await?.find_user(id).await?)
@@ -350,7 +355,8 @@ impl Engine {
                 if *is_instance_admin && instance { Ok(of_host) } else { Err(Error::NotFound("organization")) }
             }
             Actor::User { id, session, is_instance_admin, .. } => {
-                if !reader.is_session_live(*session, self.now()).await? {
+                let session = reader.find_session_by_id(*session).await?;
+                if !session.is_some_and(|session| self.is_live(&session)) {
                     return Err(Error::Unauthorized);
                 }
                 let member = reader.find_member(ctx.organization, *id).await?;

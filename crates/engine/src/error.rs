@@ -68,6 +68,11 @@ impl Error {
         Self::Conflict { code, message: message.into(), details: Vec::new() }
     }
 
+    /// Something that needs the password again.
+    pub(crate) fn step_up_required() -> Self {
+        Self::forbidden("step_up_required", "enter your password again first (POST /api/session/step-up)")
+    }
+
     pub(crate) fn forbidden(code: &'static str, message: impl Into<String>) -> Self {
         Self::Forbidden { code, message: message.into() }
     }

@@ -22,6 +22,8 @@ pub struct NewInstance {
     pub owner_email: String,
     /// Their password.
     pub owner_password: String,
+    /// Whether a key is made too that may do everything.
+    pub with_management_key: bool,
 }
 
 /// What it started with.
@@ -30,8 +32,8 @@ pub struct Initialized {
     pub organization: OrganizationId,
     /// Its owner.
     pub user: UserId,
-    /// A key that may do everything; shown this once.
-    pub management_key: PlainKey,
+    /// A key that may do everything, if one was asked for; shown this once.
+    pub management_key: Option<PlainKey>,
 }
 
 impl Engine {
@@ -82,6 +84,10 @@ impl Engine {
         let event = self.event(&ctx, "organization.created", subject)?;
         self.commit(writer, event).await?;
 
+        let made = |management_key| Initialized { organization: organization.id, user: user.id, management_key };
+        if !new.with_management_key {
+            return Ok(Some(made(None)));
+        }
         let key = NewKey {
             name: Some("first management key".to_owned()),
             group: Some(MANAGEMENT.to_owned()),
@@ -89,8 +95,7 @@ impl Engine {
             ..NewKey::default()
         };
         let created = self.create_key(&ctx, key).await?;
-        let management_key = created.secret.ok_or(Error::internal("a new key has no text"))?;
-        Ok(Some(Initialized { organization: organization.id, user: user.id, management_key }))
+        Ok(Some(made(created.secret)))
     }
 
     /// Whether there is an organization.

@@ -12,6 +12,7 @@ mod clock;
 pub mod directory;
 mod engine;
 mod error;
+mod explain;
 mod feed;
 mod groups;
 mod idempotency;
@@ -27,6 +28,7 @@ mod notices;
 mod organizations;
 pub mod passwords;
 mod patience;
+mod profile;
 mod quota;
 pub mod routes;
 mod serving;
@@ -49,6 +51,7 @@ pub use clock::{Clock, NoRandomness, OsRandom, Random, Reading, SystemClock};
 pub use directory::{Directory, Tenant};
 pub use engine::{Engine, Parts, Role as EngineRole};
 pub use error::{Error, FieldError};
+pub use explain::{Explain, Explanation, Step, Which};
 pub use groups::{GroupPatch, NewGroup};
 pub use init::{Initialized, NewInstance};
 pub use keyfile::{Keyfile, KeyfileError};
@@ -61,15 +64,16 @@ pub use nodes::NodeView;
 pub use notices::Notifications;
 pub use organizations::{NewOrganization, OrganizationPatch};
 pub use passwords::{MAX_PASSWORD, MIN_PASSWORD};
+pub use profile::{NewSecondFactor, Protection, RecoveryCodes};
 pub use quota::QuotaUse;
 pub use routes::{Cors, GuardText, LiveRoute, NewRoute, RouteMatch, RoutePatch, Target, Upstream};
 pub use serving::Seat;
-pub use sessions::{SESSION_LENGTH, SignedIn};
+pub use sessions::{SESSION_LENGTH, STEP_UP_LENGTH, SignedIn};
 pub use settle::{Receipt, Witness};
 pub use tiers::Tiers;
 pub use tokens::MadeToken;
 pub use usage::{
-    Call, EndpointUse, KeyUsage, SecretUsage, TimeUse, UsageAbout, UsageQuery, UsageReport, UsageTotals, Visit,
+    Call, EndpointUse, KeyUsage, SecretUsage, TimeUse, UsageAbout, UsageQuery, UsageReport, UsageTotals, Visit, WEEK,
 };
 pub use verify::{KnownKey, Person, Presented, Verdict};
 pub use vitals::Vitals;
@@ -77,7 +81,7 @@ pub use vitals::Vitals;
 pub use keyrack_core::standing::{Owner, QuotaStanding, Standing, WindowStanding};
 pub use keyrack_store::{
     ActorKind, ApiKey, AuditFilter, Event, HashProfile, Invitation, KeyGroup, KeySecret, KeySort, Member, Notification,
-    Organization, Route, Store, SubjectKind, UsageCounts, UserAccount, Workspace,
+    Organization, Route, Session, Store, SubjectKind, UsageCounts, UserAccount, Workspace,
 };
 
 /// The result of a use case.

@@ -49,7 +49,7 @@ impl Engine {
         let user =
             UserAccount { id, email, name, password_hash, is_instance_admin: false, created_at: now, updated_at: now };
         let (mut writer, authority) = self.begin(ctx).await?;
-        may_give(ctx, new.role, &authority)?;
+        self.may_give(&mut writer, ctx, new.role, &authority).await?;
         writer.insert_user(&user).await?;
         let member = self.insert_member(&mut writer, ctx, id, new.role).await?;
         let event = self.event(ctx, "member.added", about(&member))?;
@@ -66,7 +66,7 @@ impl Engine {
         let now = self.now();
         let token = Token::draw(self.random.as_ref())?;
         let (mut writer, authority) = self.begin(ctx).await?;
-        may_give(ctx, role, &authority)?;
+        self.may_give(&mut writer, ctx, role, &authority).await?;
         if let Some(user) = writer.find_user_by_email(&email).await?
             && writer.find_member(ctx.organization, user.id).await?.is_some()
         {
@@ -128,6 +128,33 @@ impl Engine {
         Ok(member)
     }
 
+    /// The invitations to the organization that can still be accepted.
+    pub async fn list_invitations(&self, ctx: &Context) -> Result<Vec<Invitation>> {
+        Ok(self.reader().await?.list_invitations(ctx.organization, self.now()).await?)
+    }
+
+    /// Takes an invitation back.
+    pub async fn withdraw_invitation(&self, ctx: &Context, id: InvitationId) -> Result<()> {
+        let (mut writer, _) = self.begin(ctx).await?;
+        let now = self.now();
+        let invitations = writer.list_invitations(ctx.organization, now).await?;
+        let invitation = invitations.into_iter().find(|i| i.id == id).ok_or(Error::NotFound("invitation"))?;
+        writer.delete_invitation(ctx.organization, id).await?;
+        let data = serde_json::json!({ "role": invitation.role });
+        let subject = Subject { kind: SubjectKind::Member, id: id.0, name: &invitation.email, data };
+        let event = self.event(ctx, "member.invitation_withdrawn", subject)?;
+        self.commit(writer, event).await.map(|_| ())
+    }
+
+    /// What an invitation's token invites to, and whether the person has an account already.
+    pub async fn look_at_invitation(&self, token: &str) -> Result<Option<(Invitation, bool)>> {
+        let mut reader = self.reader().await?;
+        let invitation = reader.find_invitation(&digest_of(token)).await?.filter(|i| i.expires_at > self.now());
+        let Some(invitation) = invitation else { return Ok(None) };
+        let is_known = reader.find_user_by_email(&invitation.email).await?.is_some_and(|u| u.password_hash.is_some());
+        Ok(Some((invitation, is_known)))
+    }
+
     /// The members of the organization.
     pub async fn list_members(&self, ctx: &Context, after: Option<UserId>, limit: i64) -> Result<Page<Member>> {
         let mut data = self.reader().await?.list_members(ctx.organization, after, limit + 1).await?;
@@ -145,9 +172,9 @@ impl Engine {
         if member.role == role {
             return Ok(member);
         }
-        only_people_make_owners(ctx, role.max(member.role), authority.role)?;
+        self.only_people_make_owners(&mut writer, ctx, role.max(member.role), authority.role).await?;
         if role > member.role {
-            may_give(ctx, role, &authority)?;
+            self.may_give(&mut writer, ctx, role, &authority).await?;
         }
         keep_an_owner(&mut writer, &member).await?;
         writer.update_member(ctx.organization, user, role).await?;
@@ -161,7 +188,7 @@ impl Engine {
     pub async fn remove_member(&self, ctx: &Context, user: UserId) -> Result<()> {
         let (mut writer, authority) = self.begin(ctx).await?;
         let member = writer.find_member(ctx.organization, user).await?.ok_or(Error::NotFound("member"))?;
-        only_people_make_owners(ctx, member.role, authority.role)?;
+        self.only_people_make_owners(&mut writer, ctx, member.role, authority.role).await?;
         keep_an_owner(&mut writer, &member).await?;
         writer.delete_member(ctx.organization, user).await?;
         let event = self.event(ctx, "member.removed", about(&member))?;
@@ -184,30 +211,35 @@ impl Engine {
     }
 }
 
-/// Nobody makes a member who may do more than he may himself, for longer or from elsewhere: a key of few scopes, or of few
-/// days, would else invite its own admin.
-fn may_give(ctx: &Context, role: Role, authority: &Authority) -> Result<()> {
-    only_people_make_owners(ctx, role, authority.role)?;
-    if authority.expires_at.is_some() || !authority.ip_allowlist.is_unrestricted() {
-        let message =
-            "a member neither ends with your key nor is kept to its addresses; use a key that has no such limits";
-        return Err(Error::forbidden("insufficient_authority", message));
+impl Engine {
+    /// Nobody makes a member who may do more than he may himself, for longer or from elsewhere: a key of few scopes, or of few
+    /// days, would else invite its own admin.
+    async fn may_give(&self, writer: &mut Writer, ctx: &Context, role: Role, authority: &Authority) -> Result<()> {
+        self.only_people_make_owners(writer, ctx, role, authority.role).await?;
+        if authority.expires_at.is_some() || !authority.ip_allowlist.is_unrestricted() {
+            let message =
+                "a member neither ends with your key nor is kept to its addresses; use a key that has no such limits";
+            return Err(Error::forbidden("insufficient_authority", message));
+        }
+        authority.scopes.covers(&role.scopes()).map_err(|missing| {
+            let message = format!("the member would have the scope {missing}, which you do not have");
+            Error::forbidden("insufficient_scope", message)
+        })
     }
-    authority.scopes.covers(&role.scopes()).map_err(|missing| {
-        let message = format!("the member would have the scope {missing}, which you do not have");
-        Error::forbidden("insufficient_scope", message)
-    })
-}
 
-/// Who owns an organization is for people to say: for its owners, and for the host's command line.
-fn only_people_make_owners(ctx: &Context, role: Role, own: Role) -> Result<()> {
-    if role < Role::Owner {
-        return Ok(());
-    }
-    match ctx.actor {
-        Actor::Key { .. } => Err(Error::forbidden("key_not_accepted", "changes of owners take no key")),
-        _ if own < Role::Owner => Err(Error::forbidden("insufficient_role", "only an owner makes or removes owners")),
-        _ => Ok(()),
+    /// Who owns an organization is for people to say: for its owners, with their password entered again, and for the host's command
+    /// line.
+    async fn only_people_make_owners(&self, writer: &mut Writer, ctx: &Context, role: Role, own: Role) -> Result<()> {
+        if role < Role::Owner {
+            return Ok(());
+        }
+        match ctx.actor {
+            Actor::Key { .. } => Err(Error::forbidden("key_not_accepted", "changes of owners take no key")),
+            _ if own < Role::Owner => {
+                Err(Error::forbidden("insufficient_role", "only an owner makes or removes owners"))
+            }
+            _ => self.require_step_up(writer, ctx).await,
+        }
     }
 }
 

@@ -280,6 +280,13 @@ impl Engine {
         Ok(Notifications { page: Page { data, next_cursor }, unread })
     }
 
+    /// How many of those whoever asks has not read, up to a hundred.
+    pub async fn count_unread(&self, ctx: &Context) -> Result<u64> {
+        let mut reader = self.reader().await?;
+        let read = reader.notifications_read(ctx.organization, reader_of(ctx)).await?;
+        Ok(reader.count_notifications(ctx.organization, read).await?)
+    }
+
     /// Notes that whoever asks has read them up to one of them.
     pub async fn read_notifications(&self, ctx: &Context, up_to: NotificationId) -> Result<()> {
         let read = self.reader().await?.find_notification(ctx.organization, up_to).await?;

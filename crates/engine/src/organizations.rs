@@ -9,6 +9,7 @@ use keyrack_store::{HashProfile, KeyGroup, NewEvent, Organization, SubjectKind, 
 use crate::actor::{Actor, Context};
 use crate::engine::{Engine, Subject};
 use crate::keys::{Page, read_rate_limits};
+use crate::verify::Person;
 use crate::{Error, Result, settings};
 
 /// What an organization is to be.
@@ -140,6 +141,20 @@ impl Engine {
         data.truncate(limit);
         let next_cursor = data.last().filter(|_| has_more).map(|o| o.id.to_string());
         Ok(Page { data, next_cursor })
+    }
+
+    /// The organizations that a person belongs to, by name, each with their role there.
+    pub async fn list_own_organizations(&self, person: &Person) -> Result<Vec<(Organization, Role)>> {
+        let mut reader = self.reader().await?;
+        let mut own = Vec::new();
+        for organization in reader.list_organizations_of_user(person.user).await? {
+            let member = reader.find_member(organization.id, person.user).await?;
+            if let Some(member) = member.filter(|_| organization.state != OrganizationState::Deleted) {
+                own.push((organization, member.role));
+            }
+        }
+        own.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
+        Ok(own)
     }
 
     /// The organization of the context.

@@ -49,6 +49,10 @@ pub struct Person {
     pub user: UserId,
     /// Their e-mail address.
     pub email: String,
+    /// Their name.
+    pub name: String,
+    /// Whether they have entered the password again lately.
+    pub has_stepped_up: bool,
     /// Whether they may act on the instance as a whole.
     pub is_instance_admin: bool,
     /// The organization.

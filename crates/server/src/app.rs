@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use keyrack_engine::Engine;
 
@@ -10,7 +11,14 @@ use crate::doors::upstream::Upstreams;
 use crate::failures::Failures;
 use crate::load::Load;
 use crate::request_id::{RequestId, RequestIds};
+use crate::set_up::SetUp;
 use crate::settings::ServerSettings;
+use crate::sign_ins::SignIns;
+
+/// For how long 401s of an address count together.
+const FAILURES_WITHIN: Duration = Duration::from_mins(1);
+/// How many addresses can be told apart: four times as many.
+const FAILURE_SETS: usize = 1 << 14;
 
 /// The server's state, shared by all requests.
 #[derive(Clone)]
@@ -30,6 +38,10 @@ pub struct Inner {
     pub(crate) load: Load,
     /// Who was answered 401 how often.
     pub(crate) failures: Failures,
+    /// Who guessed at passwords.
+    pub(crate) sign_ins: SignIns,
+    /// Whether somebody may still begin here.
+    pub(crate) set_up: SetUp,
     ids: RequestIds,
     is_leaving: AtomicBool,
 }
@@ -38,7 +50,7 @@ impl App {
     /// A server's state over an engine.
     pub fn new(engine: Arc<Engine>, settings: ServerSettings) -> Self {
         let upstreams = Upstreams::new(&settings);
-        let failures = Failures::new(settings.failure_limit);
+        let failures = Failures::new(settings.failure_limit, FAILURES_WITHIN, FAILURE_SETS);
         // Without randomness the server still serves; ids of two runs could then meet.
         let ids = RequestIds::starting_at(engine.random_bits().unwrap_or_default());
         Self(Arc::new(Inner {
@@ -48,9 +60,17 @@ impl App {
             tunnels: Tunnels::default(),
             load: Load::default(),
             failures,
+            sign_ins: SignIns::default(),
+            set_up: SetUp::default(),
             ids,
             is_leaving: AtomicBool::new(false),
         }))
+    }
+
+    /// Opens the set-up page for a while to whoever has the token. The page's address, behind that of the server.
+    pub fn open_set_up(&self) -> keyrack_engine::Result<String> {
+        let token = self.set_up.open(&self.engine.random_128()?);
+        Ok(format!("/setup?token={}", *token))
     }
 
     /// From now on it says that it is not ready, and asks whoever comes to go elsewhere the next time: it is about to stop.

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::access::Endpoint;
 use crate::app::App;
+use crate::cookie::SESSION;
 use crate::doors::headers::is_websocket;
 use crate::error::ApiError;
 use crate::load::{Crowded, Lane};
@@ -24,8 +25,6 @@ use crate::metrics::{Door, decided};
 use crate::needs::Needs;
 use crate::request_id::RequestId;
 
-/// The name of the session cookie.
-pub(crate) const COOKIE: &str = "__Host-keyrack_session";
 /// The header in which a person of several organizations names one.
 const ORGANIZATION: &str = "keyrack-organization";
 
@@ -56,6 +55,13 @@ pub(crate) struct Caller {
     pub key: Option<Arc<KnownKey>>,
     /// The person, if it is one.
     pub person: Option<Person>,
+}
+
+impl Caller {
+    /// The person, for what is theirs alone.
+    pub(crate) fn person(&self) -> Result<&Person, ApiError> {
+        self.person.as_ref().ok_or_else(|| ApiError::denied(Reason::KeyNotAccepted))
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
@@ -117,6 +123,11 @@ pub(crate) async fn enter(State(entry): State<Entry>, request: Request, next: Ne
 /// Who calls, if the endpoint is for them.
 async fn admitted(app: &App, (path, needs): (&str, Needs), guard: &Guard, request: &Parts) -> Result<Caller, ApiError> {
     let caller = caller(app, (path, needs), guard, request).await?;
+    satisfied(caller, needs)
+}
+
+/// The caller, if what the endpoint asks beside the guard holds of them too.
+fn satisfied(caller: Caller, needs: Needs) -> Result<Caller, ApiError> {
     if !needs.takes_tokens() && caller.key.as_ref().is_some_and(|key| key.is_token()) {
         let message = "a token changes nothing; use the key itself";
         return Err(ApiError::new(http::StatusCode::FORBIDDEN, "token_not_accepted", message));
@@ -143,8 +154,30 @@ async fn caller(app: &App, (path, needs): (&str, Needs), guard: &Guard, request:
         });
     }
     app.engine.require_serving()?;
+    let session = if guard.sessions { session(app, &request.headers, &request.method).await? } else { None };
+    decided_about(app, (path, needs), guard, (request, session)).await
+}
+
+/// The person behind a page, if it is for them.
+pub(crate) async fn visitor(
+    app: &App,
+    (path, needs): (&str, Needs),
+    guard: &Guard,
+    (request, person): (&Parts, Person),
+) -> Result<Caller, ApiError> {
+    satisfied(decided_about(app, (path, needs), guard, (request, Some(person))).await?, needs)
+}
+
+async fn decided_about(
+    app: &App,
+    (path, needs): (&str, Needs),
+    guard: &Guard,
+    (request, session): (&Parts, Option<Person>),
+) -> Result<Caller, ApiError> {
+    let request_id = request.extensions.get::<RequestId>().map(|id| id.0);
+    let context =
+        |actor, organization| Context { actor, organization, required: needs.scope(), request_id, idempotency: None };
     let headers = &request.headers;
-    let session = if guard.sessions { session(app, headers, &request.method).await? } else { None };
     if let Some(person) = &session
         && person.role.is_none()
         && needs.takes_strangers()
@@ -248,25 +281,47 @@ pub(crate) fn scheme(app: &App, headers: &HeaderMap, extensions: &Extensions) ->
 /// The live session of a request. A dead cookie counts as none. A request that changes something must not come from another
 /// site's page.
 pub(crate) async fn session(app: &App, headers: &HeaderMap, method: &Method) -> Result<Option<Person>, ApiError> {
+    session_in(app, headers, method, headers.get(ORGANIZATION).map(|value| value.to_str().unwrap_or_default())).await
+}
+
+/// The same, seen in the organization of this slug or id.
+pub(crate) async fn session_in(
+    app: &App,
+    headers: &HeaderMap,
+    method: &Method,
+    named: Option<&str>,
+) -> Result<Option<Person>, ApiError> {
     let Some(cookie) = cookie(headers) else { return Ok(None) };
-    let named = headers.get(ORGANIZATION);
-    let known = named.and_then(|value| app.engine.directory().resolve(value.to_str().ok()?));
+    let known = named.and_then(|name| app.engine.directory().resolve(name));
     // A name of nothing counts as an organization that is not theirs, so that nobody learns which there are.
     let organization = named.map(|_| known.map_or(OrganizationId(Uuid::max()), |tenant| tenant.organization.id));
     // Kept apart, as is all that waits: it would make every request larger.
     let Some(person) = Box::pin(app.engine.person(&cookie, organization)).await? else { return Ok(None) };
     // A WebSocket changes things too, and nothing hides from another site's page what comes back over it.
-    if (!method.is_safe() || is_websocket(headers)) && !is_same_origin(headers) {
-        let message = "a request with a session must come from this site's own pages";
-        return Err(ApiError::new(http::StatusCode::FORBIDDEN, "cross_site", message));
+    if !method.is_safe() || is_websocket(headers) {
+        require_same_origin(headers)?;
     }
     Ok(Some(person))
 }
 
+/// Refuses what another site's page sends.
+pub(crate) fn require_same_origin(headers: &HeaderMap) -> Result<(), ApiError> {
+    if is_same_origin(headers) {
+        return Ok(());
+    }
+    let message = "a request with a session must come from this site's own pages";
+    Err(ApiError::new(http::StatusCode::FORBIDDEN, "cross_site", message))
+}
+
 /// The value of the session cookie.
 pub(crate) fn cookie(headers: &HeaderMap) -> Option<String> {
+    cookie_named(headers, SESSION)
+}
+
+/// The value of one of our cookies.
+pub(crate) fn cookie_named(headers: &HeaderMap, name: &str) -> Option<String> {
     let cookies = headers.get_all(http::header::COOKIE).iter().filter_map(|v| v.to_str().ok());
-    carrier::cookie(cookies, COOKIE).map(str::to_owned)
+    carrier::cookie(cookies, name).map(str::to_owned)
 }
 
 /// Browsers say where a request comes from; what says nothing is no browser, and has no cookie but by its owner's will.

@@ -17,6 +17,7 @@ use keyrack_engine::{Error, Standing};
 use crate::app::App;
 use crate::caller;
 use crate::doors::limits;
+use crate::failures::network_of;
 use crate::request_id::{RequestId, X_REQUEST_ID};
 
 /// A refusal, before it is written down for the one who asked.
@@ -93,7 +94,7 @@ impl ApiError {
     /// The same, unless it is one 401 too many for where the request came from.
     pub(crate) fn weighed(self, app: &App, from: Option<IpAddr>) -> Self {
         let is_counted = self.status == StatusCode::UNAUTHORIZED;
-        let Some(retry_after) = from.filter(|_| is_counted).and_then(|from| app.failures.note(from)) else {
+        let Some(retry_after) = from.filter(|_| is_counted).and_then(|from| app.failures.note(network_of(from))) else {
             return self;
         };
         let message = "too many requests from this address were refused; try again later";

@@ -28,6 +28,7 @@ use crate::access::Access;
 use crate::app::App;
 use crate::arriving::Arriving;
 use crate::caller::{Peer, Secure};
+use crate::console;
 use crate::doors::tunnel::Slot;
 use crate::doors::{forward_auth, gateway, host};
 use crate::error::{self, ApiError};
@@ -52,8 +53,10 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 const CUT_WITHIN: Duration = Duration::from_secs(1);
 /// Over one connection in so many only what is vital is answered, so that there is always room for that.
 const KEPT_FREE: usize = 20;
-/// Below one in so many free connections, those make room over which nothing was asked yet.
+/// Below one in so many free connections, those make room over which nothing was asked yet,
 const SCARCE: usize = 4;
+/// if they are more than one in so many of all.
+const SILENT_AT_MOST: usize = 8;
 /// The largest head of a request.
 const MAX_HEAD: usize = 32 * 1024;
 
@@ -85,7 +88,7 @@ impl Front {
     }
 
     async fn answer_as_ever(&self, request: Request<Body>) -> Response<Body> {
-        match way(&request) {
+        match way(&self.app, &request) {
             Ok(Way::Own) => self.own.answer(request).await,
             Ok(Way::Asked) => forward_auth::handle(&self.app, request).await,
             Ok(Way::Through(host)) => gateway::handle(&self.app, &host, request).await,
@@ -114,11 +117,19 @@ enum Way {
 }
 
 /// Refuses what two parsers could read differently.
-fn way(request: &Request<Body>) -> Result<Way, ApiError> {
+fn way(app: &App, request: &Request<Body>) -> Result<Way, ApiError> {
     let path = request.uri().path();
     keyrack_core::path::check(path.as_bytes()).map_err(ApiError::non_canonical)?;
     let is_asked = forward_auth::is_asked(path);
-    match host::host(request.headers(), request.uri())? {
+    let host = host::host(request.headers(), request.uri())?;
+    if let Some(own) = &app.settings.console_host {
+        // Pages stand there and nowhere else, and nothing that is not ours stands beside them.
+        let is_there = host.as_ref().is_some_and(|host| host::host_name(host).is_ok_and(|name| name == *own));
+        if if is_there { !is_reserved(path) } else { console::is_page(path) } {
+            return Err(ApiError::not_found());
+        }
+    }
+    match host {
         Some(host) if !is_asked && !is_reserved(path) => Ok(Way::Through(host::host_name(&host)?)),
         // Before 1.1 a request need not name its host.
         None if request.version() > Version::HTTP_10 || !is_reserved(path) => Err(host::one_host()),
@@ -215,7 +226,7 @@ impl Connections {
         let stream = Box::pin(stream);
         let (free, most) = (self.slots.available_permits(), self.front.app.settings.max_connections);
         if free < most / SCARCE {
-            self.unheard.send_one_away();
+            self.unheard.send_one_away(most / SILENT_AT_MOST);
         }
         let caller = Caller {
             front: self.front.clone(),
@@ -304,6 +315,8 @@ impl Caller {
         let connection = watcher.watch(connection);
         tokio::pin!(connection);
         tokio::select! {
+            // In this order: what has begun is not cut off by being sent away at the same moment.
+            biased;
             _ = &mut connection => {}
             // Whatever ends a connection is the caller's matter; requests have been answered or not.
             () = begun.notified() => {

@@ -51,6 +51,7 @@ struct Problem {
         (name = "settings", description = "How an organization works"),
         (name = "audit", description = "What happened"),
         (name = "session", description = "Who am I"),
+        (name = "profile", description = "A person's own account"),
         (name = "nodes", description = "Processes that serve together"),
         (name = "health", description = "How the server is"),
     )
@@ -68,7 +69,7 @@ pub(crate) fn skeleton() -> utoipa::openapi::OpenApi {
     components.add_security_scheme("api_key", header("X-API-Key"));
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
-    let cookie = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(crate::caller::COOKIE)));
+    let cookie = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(crate::cookie::SESSION)));
     components.add_security_scheme("session", cookie);
     document
 }

@@ -11,7 +11,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use tower::ServiceExt as _;
 
 use crate::app::App;
-use crate::{api, error, openapi};
+use crate::{api, console, error, openapi};
 
 /// What answers on Keyrack's own paths.
 #[derive(Clone)]
@@ -55,11 +55,12 @@ fn router(app: App) -> Router {
         let entry = axum::middleware::from_fn_with_state(entry, crate::caller::enter);
         router.route("/-/constant", axum::routing::post(constant).layer(entry))
     };
-    router
+    let router = router
+        .merge(console::router(app.clone()))
         .route("/docs", get(docs))
         .route("/docs/openapi.json", get(file))
-        .fallback(async || error::ApiError::not_found())
-        .with_state(app)
+        .fallback(async || error::ApiError::not_found());
+    console::around(app.clone(), router).with_state(app)
 }
 
 /// Lets in the same callers as `/api/verify`, reads the same body and answers as many bytes, but decides nothing.

@@ -13,6 +13,12 @@ pub struct ServerSettings {
     pub own_addresses: Vec<std::net::SocketAddr>,
     /// The most connections at once. Over the last twentieth of them only what is vital is answered.
     pub max_connections: usize,
+    /// Whether people reach us over TLS, as far as we know: then browsers are told to use nothing else.
+    pub is_tls: bool,
+    /// Whether the set-up link works from other machines too.
+    pub set_up_from_anywhere: bool,
+    /// The only host that the console and the API answer on, apart from other content; any if missing.
+    pub console_host: Option<String>,
     /// How many 401s an address may be answered a minute, before they become 429; 0 for any number.
     pub failure_limit: u16,
 }
@@ -23,6 +29,9 @@ impl Default for ServerSettings {
             trusted_proxies: Vec::new(),
             egress_allow: Vec::new(),
             own_addresses: Vec::new(),
+            is_tls: false,
+            set_up_from_anywhere: false,
+            console_host: None,
             max_connections: 20_000,
             failure_limit: 100,
         }

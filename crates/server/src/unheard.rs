@@ -2,21 +2,35 @@
 //! thousands and says nothing, or half of something, takes the room of nobody else.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
 /// Those that are open, in the order in which they came. Clones share them.
 #[derive(Clone, Default)]
-pub(crate) struct Unheard(Arc<Mutex<VecDeque<Weak<Notify>>>>);
+pub(crate) struct Unheard(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    all: Mutex<VecDeque<Weak<Notify>>>,
+    count: AtomicUsize,
+}
 
 /// A connection that is one of them until this is dropped.
-pub(crate) struct Silent(Arc<Notify>);
+pub(crate) struct Silent(Arc<Notify>, Unheard);
+
+impl Drop for Silent {
+    fn drop(&mut self) {
+        self.1.0.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Unheard {
     /// One more has come.
     pub(crate) fn enter(&self) -> Silent {
-        let silent = Silent(Arc::default());
+        self.0.count.fetch_add(1, Ordering::Relaxed);
+        let silent = Silent(Arc::default(), self.clone());
         let mut all = self.all();
         // Those that came first and have been heard meanwhile need not be remembered.
         while all.front().is_some_and(|first| first.strong_count() == 0) {
@@ -26,8 +40,12 @@ impl Unheard {
         silent
     }
 
-    /// Sends the one away that has been silent for longest, if there is one.
-    pub(crate) fn send_one_away(&self) {
+    /// Sends the one away that has been silent for longest, if there are more than so many. Fewer take nobody's room: they are those
+    /// that have just come, and are about to speak.
+    pub(crate) fn send_one_away(&self, but: usize) {
+        if self.0.count.load(Ordering::Relaxed) <= but {
+            return;
+        }
         let mut all = self.all();
         while let Some(first) = all.pop_front() {
             if let Some(silent) = first.upgrade() {
@@ -38,7 +56,7 @@ impl Unheard {
     }
 
     fn all(&self) -> MutexGuard<'_, VecDeque<Weak<Notify>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -58,13 +76,15 @@ mod tests {
     #[test]
     fn the_one_that_is_silent_for_longest_goes() {
         let unheard = Unheard::default();
-        unheard.send_one_away();
+        unheard.send_one_away(0);
         let [first, second, third] = [(); 3].map(|()| unheard.enter());
         drop(first);
-        unheard.send_one_away();
+        unheard.send_one_away(2);
+        assert!(second.is_sent_away().now_or_never().is_none(), "they are only two");
+        unheard.send_one_away(1);
         assert!(second.is_sent_away().now_or_never().is_some());
         assert!(third.is_sent_away().now_or_never().is_none());
-        unheard.send_one_away();
+        unheard.send_one_away(1);
         assert!(third.is_sent_away().now_or_never().is_some());
     }
 

@@ -21,6 +21,8 @@ mod organizations;
 mod people;
 mod quotas;
 mod routes;
+mod second_factors;
+mod sessions;
 mod settings;
 mod store;
 mod time;
@@ -38,9 +40,11 @@ pub use migrate::Migration;
 pub use nodes::{Calls, Membership, Node};
 pub use notices::{DueKey, Notification, OldSecret};
 pub use organizations::{Organization, Workspace};
-pub use people::{Invitation, Member, NewSession, Session, UserAccount};
+pub use people::{Invitation, Member, UserAccount};
 pub use quotas::QuotaCount;
 pub use routes::Route;
+pub use second_factors::SecondFactor;
+pub use sessions::Session;
 pub use settings::INSTANCE;
 pub use store::{PoolUse, Reader, Store, Writer};
 pub use usage::{
@@ -64,6 +68,8 @@ pub fn all_statements() -> impl Iterator<Item = &'static str> {
         notices::STATEMENTS,
         organizations::STATEMENTS,
         people::STATEMENTS,
+        second_factors::STATEMENTS,
+        sessions::STATEMENTS,
         quotas::STATEMENTS,
         routes::STATEMENTS,
         settings::STATEMENTS,

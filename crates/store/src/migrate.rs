@@ -35,6 +35,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     110 "nodes";
     120 "time";
     200 "tenancy";
+    210 "second_factors";
     300 "keys";
     400 "routes";
     410 "route_cors";

@@ -1,7 +1,7 @@
-//! People: accounts, memberships, invitations and sessions.
+//! People: accounts, memberships and invitations.
 
 use jiff::Timestamp;
-use keyrack_core::{InvitationId, OrganizationId, Role, SessionId, UserId};
+use keyrack_core::{InvitationId, OrganizationId, Role, UserId};
 
 use crate::driver::{FromRow, Row, args};
 use crate::{Reader, Result, Writer, statements};
@@ -59,36 +59,6 @@ pub struct Invitation {
     pub expires_at: Timestamp,
 }
 
-/// A session to be stored.
-#[derive(Clone, Debug)]
-pub struct NewSession {
-    /// Its id.
-    pub id: SessionId,
-    /// Whose it is.
-    pub user: UserId,
-    /// Digest of the cookie's value.
-    pub token_digest: [u8; 32],
-    /// When it began.
-    pub created_at: Timestamp,
-    /// When it ends.
-    pub expires_at: Timestamp,
-    /// From where it began.
-    pub address: Option<String>,
-    /// With which browser it began.
-    pub user_agent: Option<String>,
-}
-
-/// A session, with who it belongs to.
-#[derive(Clone, Debug)]
-pub struct Session {
-    /// Its id.
-    pub id: SessionId,
-    /// Whose it is.
-    pub user: UserId,
-    /// When it ends.
-    pub expires_at: Timestamp,
-}
-
 statements! {
     INSERT_USER = "INSERT INTO user_account (id, email, name, password_hash, is_instance_admin, created_at, updated_at) \
         VALUES ($1, $2, $3, $4, $5, $6, $7)";
@@ -108,6 +78,9 @@ statements! {
         FROM member m JOIN user_account u ON u.id = m.user_id \
         WHERE m.organization_id = $1 AND (m.user_id > $2 OR $2 IS NULL) ORDER BY m.user_id LIMIT $3";
     COUNT_OWNERS = "SELECT COUNT(*) AS value FROM member WHERE organization_id = $1 AND role = 'owner'";
+    END_SESSIONS_OF_STRANGER = "DELETE FROM session WHERE user_id = $1 \
+        AND NOT EXISTS (SELECT 1 FROM member WHERE user_id = $1) \
+        AND NOT EXISTS (SELECT 1 FROM user_account WHERE id = $1 AND is_instance_admin)";
     FORGET_MAKER = "UPDATE api_key SET created_by = NULL WHERE organization_id = $1 AND created_by = $2";
     INSERT_INVITATION = "INSERT INTO invitation (id, organization_id, email, role, token_digest, created_at, expires_at) \
         VALUES ($1, $2, $3, $4, $5, $6, $7)";
@@ -117,13 +90,6 @@ statements! {
         WHERE token_digest = $1";
     LIST_INVITATIONS = "SELECT id, organization_id, email, role, created_at, expires_at FROM invitation \
         WHERE organization_id = $1 AND expires_at > $2 ORDER BY id";
-    INSERT_SESSION = "INSERT INTO session (id, user_id, token_digest, created_at, expires_at, address, user_agent) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7)";
-    FIND_SESSION = "SELECT id, user_id, expires_at FROM session WHERE token_digest = $1";
-    IS_SESSION_LIVE = "SELECT COUNT(*) AS value FROM session WHERE id = $1 AND expires_at > $2";
-    DELETE_SESSION = "DELETE FROM session WHERE id = $1";
-    DELETE_SESSIONS_OF = "DELETE FROM session WHERE user_id = $1";
-    DELETE_DEAD_SESSIONS = "DELETE FROM session WHERE expires_at <= $1";
 }
 
 impl FromRow for UserAccount {
@@ -163,12 +129,6 @@ impl FromRow for Invitation {
             created_at: row.get("created_at")?,
             expires_at: row.get("expires_at")?,
         })
-    }
-}
-
-impl FromRow for Session {
-    fn from_row(row: &Row) -> Result<Self> {
-        Ok(Self { id: row.get("id")?, user: row.get("user_id")?, expires_at: row.get("expires_at")? })
     }
 }
 
@@ -217,16 +177,6 @@ impl Reader {
     pub async fn list_invitations(&mut self, organization: OrganizationId, now: Timestamp) -> Result<Vec<Invitation>> {
         self.tx.fetch_all(LIST_INVITATIONS, args![organization, now]).await
     }
-
-    /// The session of a cookie's digest, whether or not it has ended.
-    pub async fn find_session(&mut self, token_digest: &[u8; 32]) -> Result<Option<Session>> {
-        self.tx.fetch(FIND_SESSION, args![token_digest.as_slice()]).await
-    }
-
-    /// Whether a session is there and has not ended.
-    pub async fn is_session_live(&mut self, id: SessionId, now: Timestamp) -> Result<bool> {
-        Ok(self.tx.value::<i64>(IS_SESSION_LIVE, args![id, now]).await? == Some(1))
-    }
 }
 
 impl Writer {
@@ -259,9 +209,11 @@ impl Writer {
         self.tx.execute_one(UPDATE_MEMBER, args![organization, user, role.as_str()]).await
     }
 
-    /// Removes a member. The keys they made go on working and forget who made them.
+    /// Removes a member. The keys they made go on working and forget who made them. Who is a member nowhere then, and no instance
+    /// admin, has no session any more.
     pub async fn delete_member(&mut self, organization: OrganizationId, user: UserId) -> Result<()> {
         self.tx.execute_one(DELETE_MEMBER, args![organization, user]).await?;
+        self.tx.execute(END_SESSIONS_OF_STRANGER, args![user]).await?;
         self.tx.execute(FORGET_MAKER, args![organization, user]).await.map(|_| ())
     }
 
@@ -276,24 +228,5 @@ impl Writer {
     /// Takes an invitation back, or away once it is accepted. Whether it was there.
     pub async fn delete_invitation(&mut self, organization: OrganizationId, id: InvitationId) -> Result<bool> {
         Ok(self.tx.execute(DELETE_INVITATION, args![organization, id]).await? == 1)
-    }
-
-    /// Adds a session, and clears away those that have ended.
-    pub async fn insert_session(&mut self, s: &NewSession) -> Result<()> {
-        self.tx.execute(DELETE_DEAD_SESSIONS, args![s.created_at]).await?;
-        let digest = s.token_digest.as_slice();
-        let (address, agent) = (s.address.as_deref(), s.user_agent.as_deref());
-        let args = args![s.id, s.user, digest, s.created_at, s.expires_at, address, agent];
-        self.tx.execute_one(INSERT_SESSION, args).await
-    }
-
-    /// Ends a session. Whether it was there.
-    pub async fn delete_session(&mut self, id: SessionId) -> Result<bool> {
-        Ok(self.tx.execute(DELETE_SESSION, args![id]).await? == 1)
-    }
-
-    /// Ends every session of a person.
-    pub async fn delete_sessions_of(&mut self, user: UserId) -> Result<u64> {
-        self.tx.execute(DELETE_SESSIONS_OF, args![user]).await
     }
 }

@@ -11,6 +11,7 @@
     reason = "test code: a panic is its way to fail, and its random names need no injected randomness"
 )]
 
+pub mod browser;
 mod contract;
 pub mod database;
 pub mod http;
@@ -20,6 +21,7 @@ pub mod process;
 pub mod server;
 pub mod upstream;
 
+pub use browser::Browser;
 pub use database::Database;
 pub use http::{Answer, Http};
 pub use link::Link;

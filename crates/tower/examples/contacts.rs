@@ -118,6 +118,7 @@ async fn throw_away(database: &str) -> Result<(Arc<Engine>, OrganizationId), Box
         tier: None,
         owner_email: "owner@acme.test".to_owned(),
         owner_password: "a password for examples only".to_owned(),
+        with_management_key: false,
     };
     let made = engine.initialize(new).await?.ok_or("there is an organization already")?;
     Ok((engine, made.organization))

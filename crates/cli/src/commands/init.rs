@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use keyrack_client::wire;
 use keyrack_core::Tier;
@@ -38,7 +38,14 @@ pub(crate) async fn run(init: Init, json: bool, settings: &Settings) -> anyhow::
     let engine = connect::engine(settings, EngineRole::Guest { keys: false }).await?;
     let tier = init.tier.and_then(|tier| Tier::parse(tier.as_str()));
     let owner_email = init.owner_email;
-    let new = NewInstance { slug: slug.to_owned(), name: init.name, tier, owner_email, owner_password };
+    let new = NewInstance {
+        slug: slug.to_owned(),
+        name: init.name,
+        tier,
+        owner_email,
+        owner_password,
+        with_management_key: true,
+    };
     let Some(made) = engine.initialize(new).await? else {
         if json {
             output::json(&serde_json::json!({ "initialized": false, "message": "there is an organization already" }))?;
@@ -47,7 +54,8 @@ pub(crate) async fn run(init: Init, json: bool, settings: &Settings) -> anyhow::
         }
         return Ok(ExitCode::from(exit::DONE));
     };
-    let key = made.management_key.expose();
+    let key = made.management_key.context("there is no management key")?;
+    let key = key.expose();
     if json {
         output::json(&serde_json::json!({
             "organization_id": made.organization,

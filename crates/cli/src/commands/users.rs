@@ -1,9 +1,10 @@
 //! `keyrack users`
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use keyrack_client::Client;
 use keyrack_client::wire::{AddMember, Member, Role, UpdateMember};
+use keyrack_engine::EngineRole;
 use uuid::Uuid;
 
 use crate::config::Settings;
@@ -41,10 +42,18 @@ pub(crate) enum Users {
         /// Their e-mail address or id
         user: String,
     },
+    /// Let a person in again who is locked out, with the password on standard input: second factor and sessions end. On the host only
+    Recover {
+        /// Their e-mail address
+        email: String,
+    },
 }
 
 /// Does it.
 pub(crate) async fn run(command: Users, json: bool, settings: &Settings) -> anyhow::Result<()> {
+    if let Users::Recover { email } = &command {
+        return recover(email, json, settings).await;
+    }
     let password = match &command {
         Users::Add { password_stdin: true, .. } => Some(super::read_secret("the password")?.to_string()),
         _ => None,
@@ -81,7 +90,23 @@ pub(crate) async fn run(command: Users, json: bool, settings: &Settings) -> anyh
             serve::announce(&format!("removed {}", member.email));
             Ok(())
         }
+        Users::Recover { .. } => Ok(()),
     }
+}
+
+/// Whoever can read the database and its key file may let anybody in; nobody may over a network.
+async fn recover(email: &str, json: bool, settings: &Settings) -> anyhow::Result<()> {
+    if settings.is_set("url") {
+        bail!("users recover works on the database only, on the machine that has it: leave --url out");
+    }
+    let password = super::read_secret("the new password")?;
+    let engine = connect::engine(settings, EngineRole::Guest { keys: false }).await?;
+    let user = engine.recover_user(email, &password).await?;
+    if json {
+        return output::json(&serde_json::json!({ "user_id": user.id, "email": user.email }));
+    }
+    serve::announce(&format!("{} signs in with the new password; second factor and sessions are gone", user.email));
+    Ok(())
 }
 
 async fn all(client: &Client<Connection>) -> anyhow::Result<Vec<Member>> {

@@ -109,7 +109,16 @@ impl Person {
 
     /// The owner of the first organization.
     pub(crate) async fn owner(keyrack: &Keyrack) -> Self {
-        Self::sign_in(&keyrack.http(), &keyrack.owner_email, &keyrack.owner_password).await
+        let owner = Self::sign_in(&keyrack.http(), &keyrack.owner_email, &keyrack.owner_password).await;
+        owner.step_up(&keyrack.owner_password).await
+    }
+
+    /// Has them enter the password again, for what needs that.
+    async fn step_up(self, password: &str) -> Self {
+        let again = self.http.post("/api/session/step-up").header("cookie", &self.cookie);
+        let answer = again.json(&json!({"password": password})).send().await.expect_status(200);
+        let cookie = answer.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+        Self { cookie, ..self }
     }
 
     /// The same person, speaking of this organization of theirs.

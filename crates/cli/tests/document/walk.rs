@@ -17,6 +17,7 @@ async fn every_operation_answers_as_the_document_says() {
     let keyrack = Keyrack::setup(KEYRACK, Database::Sqlite).start();
     let r = Recorder::new(keyrack.http(), &keyrack.management_key);
     health_and_session(&r, &keyrack).await;
+    account(&r, &keyrack).await;
     let key = keys(&r).await;
     verification(&r, &key).await;
     groups_and_workspaces(&r).await;
@@ -51,6 +52,67 @@ async fn health_and_session(r: &Recorder, keyrack: &Keyrack) {
     assert_eq!(me["user"]["email"], json!(keyrack.owner_email));
     r.check("DELETE", "/api/session", r.request("DELETE", "/api/session", &[]).header("cookie", &cookie), 204).await;
     r.check("GET", "/api/session", r.request("GET", "/api/session", &[]).header("cookie", &cookie), 401).await;
+}
+
+/// A person's own account, from one step-up to the next.
+async fn account(r: &Recorder, keyrack: &Keyrack) {
+    let password = &keyrack.owner_password;
+    let who = json!({"email": keyrack.owner_email, "password": password});
+    let cookie_of =
+        |answer: &keyrack_testkit::Answer| answer.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let signed_in = r.request("POST", "/api/session", &[]).json(&who).send().await.expect_status(201);
+    let cookie = cookie_of(&signed_in);
+    let ask = |method: &str, path: &str, cookie: &str| r.request(method, path, &[]).header("cookie", cookie);
+    let wrong = ask("POST", "/api/session/step-up", &cookie).json(&json!({"password": "not the owner's"}));
+    r.check("POST", "/api/session/step-up", wrong, 403).await;
+    let begin = "/api/profile/second-factor";
+    r.check("POST", begin, ask("POST", begin, &cookie), 403).await;
+    let again = json!({"password": password});
+    r.check("POST", "/api/session/step-up", ask("POST", "/api/session/step-up", &cookie).json(&again), 200).await;
+    let stepping = r.request("POST", "/api/session", &[]).json(&who).send().await.expect_status(201);
+    let stepped = ask("POST", "/api/session/step-up", &cookie_of(&stepping)).json(&again).send().await;
+    let cookie = cookie_of(&stepped);
+
+    let profile = r.check("GET", "/api/profile", ask("GET", "/api/profile", &cookie), 200).await;
+    assert_eq!((&profile["has_second_factor"], &profile["has_stepped_up"]), (&json!(false), &json!(true)));
+    r.check("PATCH", "/api/profile", ask("PATCH", "/api/profile", &cookie).json(&json!({"name": "Ada"})), 200).await;
+    r.check("PATCH", "/api/profile", ask("PATCH", "/api/profile", &cookie).json(&json!({"name": ""})), 400).await;
+    let sessions = r.check("GET", "/api/profile/sessions", ask("GET", "/api/profile/sessions", &cookie), 200).await;
+    let other = sessions["data"].as_array().unwrap().iter().find(|session| session["is_current"] == false).unwrap();
+    let end = "/api/profile/sessions/{session_id}";
+    for status in [204, 404] {
+        let request = r.request("DELETE", end, &[other["id"].as_str().unwrap()]).header("cookie", &cookie);
+        r.check("DELETE", end, request, status).await;
+    }
+
+    let confirm = "/api/profile/second-factor/confirm";
+    let codes = "/api/profile/recovery-codes";
+    r.check("POST", codes, ask("POST", codes, &cookie), 404).await;
+    let factor = r.check("POST", begin, ask("POST", begin, &cookie), 201).await;
+    r.check("POST", confirm, ask("POST", confirm, &cookie).json(&json!({"code": "nothing"})), 400).await;
+    let code = shown_by_device(factor["secret"].as_str().unwrap());
+    r.check("POST", confirm, ask("POST", confirm, &cookie).json(&json!({"code": code})), 200).await;
+    r.check("POST", begin, ask("POST", begin, &cookie), 409).await;
+    let needs_code = r.check("POST", "/api/session", r.request("POST", "/api/session", &[]).json(&who), 401).await;
+    assert_eq!(needs_code["error"], "second_factor_required");
+    r.check("POST", codes, ask("POST", codes, &cookie), 200).await;
+    r.check("DELETE", begin, ask("DELETE", begin, &cookie), 204).await;
+    r.check("DELETE", begin, ask("DELETE", begin, &cookie), 404).await;
+
+    let change = "/api/profile/password";
+    let wrong = json!({"current_password": "not the owner's", "new_password": "quite another password"});
+    r.check("POST", change, ask("POST", change, &cookie).json(&wrong), 403).await;
+    let same = json!({"current_password": password, "new_password": password});
+    r.check("POST", change, ask("POST", change, &cookie).json(&same), 200).await;
+    r.call("GET", "/api/profile", &[], None, 403).await;
+}
+
+/// What a device shows now that has this secret.
+#[expect(clippy::disallowed_methods, reason = "the server under test reads the clock of this machine too")]
+fn shown_by_device(secret: &str) -> String {
+    let secret = data_encoding::BASE32_NOPAD.decode(secret.as_bytes()).unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    keyrack_core::totp::code(&secret, i64::try_from(now).unwrap() / keyrack_core::totp::PERIOD)
 }
 
 async fn keys(r: &Recorder) -> Value {

@@ -3,6 +3,7 @@
 //! One module for each subject; the binary under test is the real one, and what it is asked comes from outside.
 #![cfg(test)]
 
+mod accounts;
 mod asker;
 mod bad_input;
 mod clock;

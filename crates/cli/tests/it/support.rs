@@ -59,6 +59,8 @@ pub(crate) struct World {
     pub(crate) acme: Tenant,
     /// The second.
     pub(crate) beta: Tenant,
+    /// The owner of both.
+    pub(crate) owner: Person,
 }
 
 impl World {
@@ -76,7 +78,8 @@ impl World {
         let made = keyrack.command("keys").args(["create", "--organization", "beta", "--group", "management"]);
         let manager = made.args(["--name", "manager", "--json"]).run().success().json();
         let beta = Tenant::furnish(&keyrack, text(&beta["id"]), text(&manager["secret"])).await;
-        Self { keyrack, acme, beta }
+        let owner = Person::sign_in(&keyrack.http(), &keyrack.owner_email, &keyrack.owner_password).await;
+        Self { keyrack, acme, beta, owner }
     }
 
     /// Everything that is shown of both organizations, but for what looking changes.
@@ -160,6 +163,14 @@ impl Person {
         let answer = http.post("/api/session").json(&credentials).send().await.expect_status(201);
         let cookie = answer.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
         Self { http: http.clone(), cookie }
+    }
+
+    /// Has them enter the password again, for what needs that.
+    pub(crate) async fn step_up(self, password: &str) -> Self {
+        let again = self.ask("POST", "/api/session/step-up").json(&json!({"password": password}));
+        let answer = again.send().await.expect_status(200);
+        let cookie = answer.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+        Self { cookie, ..self }
     }
 
     /// A request of theirs.

@@ -15,6 +15,20 @@ pub struct SignIn {
     pub email: String,
     /// The password.
     pub password: String,
+    /// The code that the person's device shows, or a recovery code: for who has a second factor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+}
+
+/// Enters the password again.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StepUp {
+    /// The password.
+    pub password: String,
+    /// The code that the person's device shows, or a recovery code: for who has a second factor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
 }
 
 /// A session that has begun; its cookie is in the header.

@@ -115,6 +115,8 @@ texts! {
     RouteId { format(UUID), extensions(Some(to("route"))) }
     /// The id of a person.
     UserId { format(UUID), extensions(Some(to("user"))) }
+    /// The id of a session.
+    SessionId { format(UUID), extensions(Some(to("session"))) }
     /// The id of an organization.
     OrganizationId { format(UUID), extensions(Some(to("organization"))) }
     /// The slug or id of an organization.

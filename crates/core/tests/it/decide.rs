@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use keyrack_core::decide::{Caller, KeyFacts, Outward, Place, Request, SessionFacts};
+use keyrack_core::decide::{Caller, KeyFacts, Outward, Place, Request, SessionFacts, explain};
 use keyrack_core::guard::{Admitted, Audience, Demand};
 use keyrack_core::status::Switch;
 use keyrack_core::{
@@ -270,6 +270,12 @@ fn decision_about_every_key_at_every_door_is_by_the_book() {
                             let nobody = KeyFacts { secret_matches: false, ..facts };
                             let refused = decide(guard, Caller::Key(nobody), &request, now());
                             assert_eq!(refused, Decision::Deny(Reason::NotFound), "{row:?}");
+                            if rows.is_multiple_of(17) {
+                                let asked = explain(guard, &facts, &request, now());
+                                let first = asked.into_iter().find(|(_, passes)| !passes).map(|(reason, _)| reason);
+                                let reason = if let Decision::Deny(reason) = decision { Some(reason) } else { None };
+                                assert_eq!(first, reason, "{row:?}");
+                            }
                             rows += 1;
                             grants += u32::from(matches!(decision, Decision::Grant(_)));
                         }

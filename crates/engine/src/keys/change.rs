@@ -35,6 +35,8 @@ pub struct KeyPatch {
     pub rate_limits: Option<Option<Vec<(i64, i64)>>>,
     /// New metadata, or none.
     pub metadata: Option<Option<serde_json::Value>>,
+    /// When the key was changed last, as whoever changes it has seen it: if somebody has changed it since, nothing is done.
+    pub if_unchanged_since: Option<Timestamp>,
 }
 
 impl Engine {
@@ -47,6 +49,10 @@ impl Engine {
         if matches!(before.status(now), KeyStatus::Revoked | KeyStatus::Expired) {
             let message = format!("the key is {} for good", before.status(now).as_str());
             return Err(Error::conflict("key_final", message));
+        }
+        if patch.if_unchanged_since.is_some_and(|seen| seen != before.updated_at) {
+            let message = "somebody else has changed the key since you opened this; load it again to see what";
+            return Err(Error::conflict("changed_meanwhile", message));
         }
         let after = patched(&before, patch, now)?;
         let in_access_group = tenant.is_access_group(before.group);

@@ -47,6 +47,11 @@ pub struct QuotaUse {
 }
 
 impl QuotaUse {
+    /// The limit and what has been used of it; `None` without a limit.
+    pub(crate) fn limit_and_used(&self) -> Option<(u64, u64)> {
+        self.limit.map(|limit| (limit, self.used))
+    }
+
     /// How it stands; `None` without a limit.
     pub(crate) fn standing(&self) -> Option<QuotaStanding> {
         let limit = self.limit?;

@@ -24,7 +24,7 @@ use keyrack_store::UsageCounts;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-pub use report::{EndpointUse, KeyUsage, SecretUsage, TimeUse, UsageAbout, UsageQuery, UsageReport, UsageTotals};
+pub use report::{EndpointUse, KeyUsage, SecretUsage, TimeUse, UsageAbout, UsageQuery, UsageReport, UsageTotals, WEEK};
 pub use visit::Visit;
 pub(crate) use visit::seen;
 

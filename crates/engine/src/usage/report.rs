@@ -1,6 +1,6 @@
 //! What was counted, read again: of a key, a group, a workspace, an organization or the instance.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use compact_str::CompactString;
 use jiff::{SignedDuration, Timestamp};
@@ -15,6 +15,8 @@ use crate::{Error, Result};
 
 /// How many minutes, hours or days one report tells apart at most.
 const MAX_TIMES: i64 = 3000;
+/// Days of a week.
+pub const WEEK: usize = 7;
 /// How many keys and networks it names.
 const TOP: i64 = 10;
 /// How many addresses it names from which an old secret was used.
@@ -191,6 +193,24 @@ impl Engine {
             report.unused_keys = Some(reader.count_unused_keys(&of, now, since).await?);
         }
         Ok(report)
+    }
+
+    /// How many requests there were of each of these keys, kept out or not, in each of the last seven days, the oldest first.
+    pub async fn usage_of_keys(&self, ctx: &Context, keys: &[KeyId]) -> Result<HashMap<KeyId, [u64; WEEK]>> {
+        let to = Span::Day.next(Span::Day.start_of(self.now()));
+        let from = to.saturating_sub(SignedDuration::from_hours(7 * 24)).unwrap_or(to);
+        let ids: Vec<_> = keys.iter().map(|key| key.0).collect();
+        let of = (ctx.organization, UsageKind::Key, &ids[..]);
+        let rows = self.reader().await?.requests_of(of, Span::Day, (from, to)).await?;
+        let mut weeks: HashMap<KeyId, [u64; WEEK]> = HashMap::new();
+        for (id, start, requests) in rows {
+            let day = start.duration_since(from).as_secs() / Span::Day.seconds();
+            let day = usize::try_from(day).ok().and_then(|day| weeks.entry(KeyId(id)).or_default().get_mut(day));
+            if let Some(day) = day {
+                *day += requests;
+            }
+        }
+        Ok(weeks)
     }
 
     /// The same as rows: for each time what there was at each endpoint.

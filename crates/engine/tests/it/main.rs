@@ -1,6 +1,7 @@
 //! What `keyrack-engine` promises, through its use cases alone. One module for each subject.
 #![cfg(test)]
 
+mod accounts;
 mod authority;
 mod following;
 mod formats;

@@ -131,9 +131,10 @@ impl World {
             tier: Some(Tier::Enterprise),
             owner_email: OWNER.to_owned(),
             owner_password: PASSWORD.to_owned(),
+            with_management_key: true,
         };
         let made = engine.initialize(new).await.unwrap().unwrap();
-        let management_key = made.management_key.expose().to_owned();
+        let management_key = made.management_key.unwrap().expose().to_owned();
         Self { url, clock, engine, organization: made.organization, owner: made.user, management_key, directory }
     }
 
@@ -188,10 +189,22 @@ impl World {
         Context::host(self.organization)
     }
 
+    /// A signed-in person who has entered the password again.
+    pub(crate) async fn stepped_up(&self, email: &str, password: &str) -> (Context, Person) {
+        let (_, person) = self.signed_in(email, password).await;
+        let again = self.engine.step_up(&person, password, None).await.unwrap();
+        self.behind(again.token.expose()).await
+    }
+
     /// A signed-in person.
     pub(crate) async fn signed_in(&self, email: &str, password: &str) -> (Context, Person) {
         let signed_in = self.engine.sign_in(email, password, (None, None)).await.unwrap();
-        let person = self.engine.person(signed_in.token.expose(), Some(self.organization)).await.unwrap().unwrap();
+        self.behind(signed_in.token.expose()).await
+    }
+
+    /// The person behind a cookie.
+    pub(crate) async fn behind(&self, cookie: &str) -> (Context, Person) {
+        let person = self.engine.person(cookie, Some(self.organization)).await.unwrap().unwrap();
         let actor = Actor::User {
             id: person.user,
             name: person.email.clone(),

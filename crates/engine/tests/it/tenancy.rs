@@ -32,6 +32,7 @@ both_databases! {
             name: None,
             owner_email: "eve@example.com".to_owned(),
             owner_password: PASSWORD.to_owned(),
+            with_management_key: true,
         };
         assert!(world.engine.initialize(again()).await.unwrap().is_none());
         assert_eq!(world.head().await, head);

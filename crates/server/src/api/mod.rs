@@ -8,6 +8,7 @@ mod members;
 mod nodes;
 mod notifications;
 mod organizations;
+mod profile;
 mod routes;
 mod session;
 mod settings;
@@ -40,6 +41,15 @@ pub(crate) fn endpoints(app: App) -> Endpoints {
         .add(Needs::Nothing, routes!(session::sign_in))
         .add(Needs::Anyone, routes!(session::who_am_i))
         .add(Needs::Session, routes!(session::sign_out))
+        .add(Needs::Session, routes!(session::step_up))
+        .add(Needs::Session, routes!(profile::get))
+        .add(Needs::Session, routes!(profile::update))
+        .add(Needs::Session, routes!(profile::change_password))
+        .add(Needs::Session, routes!(profile::sessions))
+        .add(Needs::Session, routes!(profile::end_session))
+        .add(Needs::Session, routes!(profile::begin_second_factor, profile::remove_second_factor))
+        .add(Needs::Session, routes!(profile::confirm_second_factor))
+        .add(Needs::Session, routes!(profile::renew_recovery_codes))
         .add(Needs::Scope("verification", Read), routes!(verify::verify))
         .add(Needs::Scope("verification", Read), routes!(verify::verify_batch))
         .add(Needs::Scope("verification", Read), routes!(verify::introspect))

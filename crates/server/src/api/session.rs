@@ -2,41 +2,67 @@
 
 use axum::extract::{FromRequest as _, Request, State};
 use axum::response::{IntoResponse, Response};
-use http::header::{SET_COOKIE, USER_AGENT};
-use http::{HeaderValue, StatusCode};
-use keyrack_client::wire::{BilledOrganization, Billing, SessionKey, SignIn, SignedIn, WhoAmI};
+use http::StatusCode;
+use keyrack_client::wire::{BilledOrganization, Billing, SessionKey, SignIn, SignedIn, StepUp, WhoAmI};
 use keyrack_core::Role;
 use keyrack_engine::Engine;
 
 use crate::app::App;
-use crate::caller::{self, COOKIE, Caller};
+use crate::caller::Caller;
 use crate::convert::{self, Wire as _};
+use crate::cookie;
 use crate::error::ApiError;
 use crate::json::Json;
-
-/// The longest `User-Agent` that is kept with a session.
-const MAX_USER_AGENT: usize = 256;
+use crate::sign_ins::{self, Client};
 
 /// Sign in
 ///
-/// Sets the session cookie. Wrong address and wrong password are answered alike.
+/// Sets the session cookie. Wrong address and wrong password are answered alike. Who has a second factor gives a code too; without one
+/// the answer to the right password is 401 `second_factor_required`.
 #[utoipa::path(post, path = "/api/session", tag = "session", operation_id = "signIn", request_body = SignIn,
-    responses((status = 201, body = SignedIn), (status = 401, description = "Wrong address or password")))]
+    responses((status = 201, body = SignedIn), (status = 401, description = "Wrong address, password or code"),
+        (status = 429, description = "Too many wrong passwords for this account, or from this address")))]
 pub(super) async fn sign_in(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
-    let address = caller::address(&app, &parts.headers, &parts.extensions).map(|a| a.to_string());
-    let agent = parts.headers.get(USER_AGENT).and_then(|v| v.to_str().ok());
-    let agent = agent.map(|text| text.chars().take(MAX_USER_AGENT).collect());
-    let Json(SignIn { email, password }) = Json::from_request(Request::from_parts(parts, body), &()).await?;
-    let signed_in = app.engine.sign_in(&email, &password, (address, agent)).await?;
-    let seconds = keyrack_engine::SESSION_LENGTH.as_secs();
-    let cookie =
-        format!("{COOKIE}={}; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age={seconds}", signed_in.token.expose());
-    let mut cookie = HeaderValue::try_from(cookie).map_err(|_| ApiError::internal())?;
-    cookie.set_sensitive(true);
+    let client = Client::of(&app, &parts);
+    let Json(SignIn { email, password, code }) = Json::from_request(Request::from_parts(parts, body), &()).await?;
+    let signed_in = sign_ins::sign_in(&app, (&email, &password), &client).await?;
+    let signed_in = match (signed_in.awaits_second_factor, code) {
+        (false, _) => signed_in,
+        (true, Some(code)) => {
+            sign_ins::enter_second_factor(&app, (&email, signed_in.token.expose(), &code), &client).await?
+        }
+        (true, None) => {
+            let message = "the password is right; give a code from your device as well";
+            return Err(ApiError::new(StatusCode::UNAUTHORIZED, "second_factor_required", message));
+        }
+    };
+    signed_in_as(signed_in, StatusCode::CREATED)
+}
+
+/// Enter the password again
+///
+/// For ten minutes the session may then do what needs that: owner changes and second factors. It goes on under another cookie.
+#[utoipa::path(post, path = "/api/session/step-up", tag = "session", operation_id = "stepUp", request_body = StepUp,
+    responses((status = 200, body = SignedIn), (status = 403, description = "Wrong password or code"),
+        (status = 429, description = "Too many wrong passwords for this account, or from this address")))]
+pub(super) async fn step_up(
+    State(app): State<App>,
+    caller: Caller,
+    client: Client,
+    Json(body): Json<StepUp>,
+) -> Result<Response, ApiError> {
+    let person = caller.person()?;
+    let stepping = app.engine.step_up(person, &body.password, body.code.as_deref());
+    signed_in_as(sign_ins::again(&app, person, &client, stepping).await?, StatusCode::OK)
+}
+
+/// Answers with the session and its cookie.
+pub(super) fn signed_in_as(signed_in: keyrack_engine::SignedIn, status: StatusCode) -> Result<Response, ApiError> {
+    let cookie = cookie::of_session(&signed_in);
     let body = SignedIn { user: convert::user(signed_in.user), expires_at: signed_in.expires_at };
-    let mut response = (StatusCode::CREATED, Json(body)).into_response();
-    response.headers_mut().insert(SET_COOKIE, cookie);
+    let mut response = (status, Json(body)).into_response();
+    cookie::put(&mut response, cookie)?;
     Ok(response)
 }
 
@@ -93,9 +119,7 @@ pub(super) async fn sign_out(State(app): State<App>, caller: Caller) -> Result<R
     if let Some(person) = &caller.person {
         app.engine.sign_out(person).await?;
     }
-    let gone = format!("{COOKIE}=; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=0");
-    let gone = HeaderValue::try_from(gone).map_err(|_| ApiError::internal())?;
     let mut response = StatusCode::NO_CONTENT.into_response();
-    response.headers_mut().insert(SET_COOKIE, gone);
+    cookie::put(&mut response, cookie::gone(cookie::SESSION))?;
     Ok(response)
 }

@@ -6,10 +6,10 @@ mod usage;
 
 use keyrack_client::wire;
 use keyrack_core::usage::Span;
-use keyrack_core::{Body, Environment, KeyStatus, OrganizationState, RateLimit, RateLimits, Role, Tier};
+use keyrack_core::{Body, Environment, KeyStatus, OrganizationState, RateLimit, RateLimits, Role, SessionId, Tier};
 use keyrack_engine::{
     Event, HashProfile, ImportKey, KeyGroup, KeyPatch, KeySecret, KeyView, Member, NewKey, NodeView, Organization,
-    QuotaStanding, QuotaUse, Receipt, Standing, UserAccount, WindowStanding, Witness, Workspace,
+    QuotaStanding, QuotaUse, Receipt, Session, Standing, UserAccount, WindowStanding, Witness, Workspace,
 };
 
 pub(crate) use notifications::notification;
@@ -193,6 +193,7 @@ pub(crate) fn key_patch(p: wire::UpdateKey) -> KeyPatch {
         ip_allowlist: p.ip_allowlist,
         rate_limits: p.rate_limits.map(|limits| limits.map(limit_pairs)),
         metadata: p.metadata.map(|m| m.map(serde_json::Value::Object)),
+        if_unchanged_since: None,
     }
 }
 
@@ -283,6 +284,18 @@ pub(crate) fn member(m: Member) -> wire::Member {
 /// A person for the wire.
 pub(crate) fn user(u: UserAccount) -> wire::User {
     wire::User { id: u.id.0, email: u.email, name: u.name }
+}
+
+/// A session for the wire, as that of `current` sees it.
+pub(crate) fn session(s: Session, current: SessionId) -> wire::Session {
+    wire::Session {
+        id: s.id.0,
+        is_current: s.id == current,
+        created_at: s.created_at,
+        expires_at: s.expires_at,
+        address: s.address,
+        user_agent: s.user_agent,
+    }
 }
 
 /// An event for the wire.

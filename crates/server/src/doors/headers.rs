@@ -5,8 +5,6 @@ use keyrack_core::Role;
 use keyrack_engine::{KnownKey, Person, Tenant};
 use uuid::Uuid;
 
-use crate::caller::COOKIE;
-
 /// The names under which a door tells its target who is calling.
 static IDENTITY: [HeaderName; 8] = [
     HeaderName::from_static("x-consumer-id"),
@@ -117,7 +115,7 @@ fn without_our_cookies(value: &HeaderValue) -> Vec<u8> {
 
 fn is_ours(pair: &[u8]) -> bool {
     let name = pair.split(|b| *b == b'=').next().unwrap_or_default();
-    name == COOKIE.as_bytes() || name.starts_with(b"__Host-keyrack_")
+    name.starts_with(crate::cookie::PREFIX.as_bytes())
 }
 
 /// Removes cookies of ours that an upstream tries to set.

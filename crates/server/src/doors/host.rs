@@ -24,7 +24,8 @@ pub(crate) fn host(headers: &HeaderMap, uri: &Uri) -> Result<Option<Authority>, 
 /// Whether what stands behind the name, if anything, is a port.
 fn has_port(host: &Authority) -> bool {
     let behind = &host.as_str()[host.host().len()..];
-    matches!(behind, "" | ":") || host.port_u16().is_some()
+    let Some(port) = behind.strip_prefix(':') else { return behind.is_empty() };
+    port.is_empty() || (port.bytes().all(|digit| digit.is_ascii_digit()) && port.parse::<u16>().is_ok())
 }
 
 /// The name by which routes of a host are found. With a dot at its end it is the same host to whoever resolves it; what is

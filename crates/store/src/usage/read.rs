@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use keyrack_core::usage::{Label, Method, Span, StatusClass};
 use keyrack_core::{GroupId, OrganizationId, Reason, WorkspaceId};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::roll::{Place, Rolled};
 use super::{UsageCounts, UsageKind, UsageRow, UsageSubject, UsageTop};
@@ -71,6 +72,21 @@ macro_rules! top {
     };
 }
 
+/// How many requests there were of each of some subjects.
+macro_rules! of_many {
+    ($sources:expr, $seek:literal, $end:literal) => {
+        concat!(
+            "SELECT u.subject AS id, u.start, CAST(SUM(u.requests) AS BIGINT) AS requests FROM ",
+            $sources,
+            $seek,
+            "u.span = s.span AND u.start = s.start AND u.organization_id = $2 AND u.kind = $3 AND u.subject = k.id \
+             AND (u.organization_id, u.kind, u.subject) > (s.organization_id, s.kind, s.subject)",
+            $end,
+            " GROUP BY u.subject, u.start"
+        )
+    };
+}
+
 macro_rules! both {
     ($statement:ident, $sqlite:literal, $postgres:literal, $end:literal) => {
         Both {
@@ -97,7 +113,25 @@ const TOP: Both = both!(
     " OFFSET 0) AS u"
 );
 
-pub(super) const BOTH: &[Both] = &[OF_SUBJECT, TOP];
+const OF_MANY: Both = both!(
+    of_many,
+    "CROSS JOIN (SELECT unhex(value) AS id FROM json_each($4)) AS k CROSS JOIN usage AS u WHERE ",
+    "CROSS JOIN (SELECT CAST(value AS UUID) AS id FROM json_array_elements_text(CAST($4 AS JSON))) AS k \
+     CROSS JOIN LATERAL (SELECT * FROM usage AS u WHERE ",
+    " OFFSET 0) AS u"
+);
+
+pub(super) const BOTH: &[Both] = &[OF_SUBJECT, TOP, OF_MANY];
+
+/// Requests of a subject in a time.
+struct Requests(Uuid, Timestamp, u64);
+
+impl FromRow for Requests {
+    fn from_row(row: &Row) -> Result<Self> {
+        let requests = u64::try_from(row.get::<i64>("requests")?);
+        Ok(Self(row.get("id")?, row.get("start")?, requests.map_err(|_| StoreError::Corrupt { column: "requests" })?))
+    }
+}
 
 impl FromRow for UsageRow {
     fn from_row(row: &Row) -> Result<Self> {
@@ -160,6 +194,22 @@ impl Reader {
         let sql = OF_SUBJECT.of(&self.tx);
         let args = args![sources, subject.organization, subject.kind.number(), subject.id];
         self.tx.fetch_all(sql, args).await
+    }
+
+    /// How many requests there were of each of these subjects of one kind, with those that were kept out: by subject and by the
+    /// beginning of the span, or of a shorter one that has not been added to it yet.
+    pub async fn requests_of(
+        &mut self,
+        (organization, kind, subjects): (OrganizationId, UsageKind, &[Uuid]),
+        span: Span,
+        (from, to): (Timestamp, Timestamp),
+    ) -> Result<Vec<(Uuid, Timestamp, u64)>> {
+        let sources = self.sources(span, from, to).await?;
+        let subjects: Vec<String> = subjects.iter().map(|id| id.as_simple().to_string()).collect();
+        let sql = OF_MANY.of(&self.tx);
+        let args = args![sources, organization, kind.number(), json!(subjects).to_string()];
+        let rows = self.tx.fetch_all::<Requests>(sql, args).await?;
+        Ok(rows.into_iter().map(|Requests(id, start, requests)| (id, start, requests)).collect())
     }
 
     /// The keys, or networks, of which there were the most requests in that time.

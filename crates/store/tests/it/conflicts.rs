@@ -164,12 +164,12 @@ both_databases! {
         let route = samples::route(t.organization.id, "embeddings");
         let digest = samples::digest();
         let mut writer = world.write().await;
-        writer.insert_session(&session).await.unwrap();
+        writer.insert_session(&session, &digest, crate::support::at(1)).await.unwrap();
         writer.insert_invitation(&invitation, &digest).await.unwrap();
         writer.insert_route(&route).await.unwrap();
         commit(writer).await;
         let invited = samples::invitation(t.organization.id, "eve@acme.example");
-        assert_eq!(conflict!(world, w => w.insert_session(&session)), Conflict::Other);
+        assert_eq!(conflict!(world, w => w.insert_session(&session, &digest, crate::support::at(1))), Conflict::Other);
         assert_eq!(conflict!(world, w => w.insert_invitation(&invited, &digest)), Conflict::Other);
         assert_eq!(conflict!(world, w => w.insert_route(&route)), Conflict::Other);
         let same_id = keyrack_store::Organization { id: t.organization.id, ..samples::organization("third") };
@@ -186,7 +186,7 @@ both_databases! {
         refused!(world, w => w.insert_member(nowhere, t.user.id, Role::Member, at(1)));
         refused!(world, w => w.insert_member(organization, nobody, Role::Member, at(1)));
         refused!(world, w => w.insert_invitation(&samples::invitation(nowhere, "x@y.example"), &samples::digest()));
-        refused!(world, w => w.insert_session(&samples::session(nobody)));
+        refused!(world, w => w.insert_session(&samples::session(nobody), &samples::digest(), crate::support::at(1)));
         refused!(world, w => w.insert_route(&samples::route(nowhere, "embeddings")));
         refused!(world, w => w.insert_secret(keyrack_core::KeyId(samples::id()), &samples::secret(1)));
         let good = samples::key(&t.group, "billing");

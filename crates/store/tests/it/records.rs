@@ -183,33 +183,68 @@ both_databases! {
         commit(writer).await;
     }
 
+    async fn a_second_factor_and_its_codes(database: Database) {
+        let world = World::new(database).await;
+        let t = samples::tenancy(&world.store, "acme").await;
+        let new = keyrack_store::SecondFactor {
+            user: t.user.id,
+            sealed: vec![0, 255, 7],
+            created_at: at(1),
+            confirmed_at: None,
+            last_step: 0,
+        };
+        let mut writer = world.write().await;
+        assert!(writer.find_second_factor(t.user.id).await.unwrap().is_none());
+        let confirmed = keyrack_store::SecondFactor { confirmed_at: Some(at(2)), last_step: 41, ..new.clone() };
+        for factor in [new, confirmed] {
+            writer.put_second_factor(&factor).await.unwrap();
+            assert_eq!(writer.find_second_factor(t.user.id).await.unwrap().unwrap(), factor);
+        }
+        for (step, is_taken) in [(41, false), (40, false), (42, true), (42, false)] {
+            assert_eq!(writer.take_step(t.user.id, step).await.unwrap(), is_taken, "{step}");
+        }
+        let codes = [samples::digest(), samples::digest()];
+        writer.replace_recovery_codes(t.user.id, &[samples::digest()]).await.unwrap();
+        writer.replace_recovery_codes(t.user.id, &codes).await.unwrap();
+        assert_eq!(writer.count_recovery_codes(t.user.id).await.unwrap(), 2);
+        for is_taken in [true, false] {
+            assert_eq!(writer.take_recovery_code(t.user.id, &codes[0]).await.unwrap(), is_taken);
+        }
+        for was_there in [true, false] {
+            assert_eq!(writer.delete_second_factor(t.user.id).await.unwrap(), was_there);
+        }
+        assert_eq!(writer.count_recovery_codes(t.user.id).await.unwrap(), 0);
+    }
+
     async fn a_session(database: Database) {
         let world = World::new(database).await;
         let t = samples::tenancy(&world.store, "acme").await;
         let bare = samples::session(t.user.id);
-        let full = keyrack_store::NewSession {
+        let full = keyrack_store::Session {
             address: Some("2001:db8::1".to_owned()),
             user_agent: Some("Mozilla/5.0 (\u{fc})".to_owned()),
+            awaits_second_factor: true,
+            stepped_up_at: Some(at(7)),
             ..samples::session(t.user.id)
         };
+        let digests = [samples::digest(), samples::digest()];
         let mut writer = world.write().await;
-        for session in [&bare, &full] {
-            writer.insert_session(session).await.unwrap();
-            let found = writer.find_session(&session.token_digest).await.unwrap().unwrap();
-            assert_eq!((found.id, found.user, found.expires_at), (session.id, t.user.id, session.expires_at));
-            assert!(writer.is_session_live(session.id, at(99)).await.unwrap());
-            assert!(!writer.is_session_live(session.id, session.expires_at).await.unwrap());
+        for (session, digest) in [&bare, &full].into_iter().zip(&digests) {
+            writer.insert_session(session, digest, at(1)).await.unwrap();
+            assert_eq!(writer.find_session(digest).await.unwrap().unwrap(), *session);
+            assert_eq!(writer.find_session_by_id(session.id).await.unwrap().unwrap(), *session);
         }
+        assert_eq!(writer.list_sessions_of(t.user.id, at(99)).await.unwrap(), std::slice::from_ref(&bare), "the other waits");
+        assert!(writer.list_sessions_of(t.user.id, at(100)).await.unwrap().is_empty());
         assert!(writer.find_session(&samples::digest()).await.unwrap().is_none());
         assert!(writer.delete_session(bare.id).await.unwrap());
         assert!(!writer.delete_session(bare.id).await.unwrap());
         // A later one clears away those that have ended.
-        let later =
-            keyrack_store::NewSession { created_at: at(100), expires_at: at(200), ..samples::session(t.user.id) };
-        writer.insert_session(&later).await.unwrap();
-        assert!(writer.find_session(&full.token_digest).await.unwrap().is_none());
+        let later = keyrack_store::Session { expires_at: at(200), ..samples::session(t.user.id) };
+        writer.insert_session(&later, &samples::digest(), at(100)).await.unwrap();
+        assert!(writer.find_session(&digests[1]).await.unwrap().is_none());
         assert_eq!(writer.delete_sessions_of(t.user.id).await.unwrap(), 1);
-        assert!(!writer.is_session_live(later.id, at(101)).await.unwrap());
+        assert!(writer.find_session_by_id(later.id).await.unwrap().is_none());
         commit(writer).await;
         let stored = world.look().await.rows("SELECT address, user_agent FROM session").await;
         assert!(stored.is_empty());

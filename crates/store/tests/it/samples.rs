@@ -9,8 +9,8 @@ use keyrack_core::{
     OrganizationState, RateLimits, Role, RouteId, ScopeSet, SessionId, Tier, Timestamp, UserId, WorkspaceId,
 };
 use keyrack_store::{
-    ActorKind, ApiKey, HashProfile, Invitation, KeyGroup, NewEvent, NewSecret, NewSession, Organization, Route,
-    SecretUse, Store, SubjectKind, UsagePlace, UsageStep, UserAccount, Workspace,
+    ActorKind, ApiKey, HashProfile, Invitation, KeyGroup, NewEvent, NewSecret, Organization, Route, SecretUse, Session,
+    Store, SubjectKind, UsagePlace, UsageStep, UserAccount, Workspace,
 };
 use uuid::Uuid;
 
@@ -109,15 +109,16 @@ pub(crate) fn invitation(organization: OrganizationId, email: &str) -> Invitatio
     }
 }
 
-pub(crate) fn session(user: UserId) -> NewSession {
-    NewSession {
+pub(crate) fn session(user: UserId) -> Session {
+    Session {
         id: SessionId(id()),
         user,
-        token_digest: digest(),
         created_at: at(1),
         expires_at: at(100),
         address: None,
         user_agent: None,
+        awaits_second_factor: false,
+        stepped_up_at: None,
     }
 }
 

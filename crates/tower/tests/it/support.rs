@@ -80,6 +80,7 @@ impl World {
             tier: Some(Tier::Enterprise),
             owner_email: "ada@example.com".to_owned(),
             owner_password: "correct horse battery staple".to_owned(),
+            with_management_key: false,
         };
         let acme = engine.initialize(new).await.unwrap().unwrap().organization;
         let host = Context::host(acme);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::alone;
 
 /// Each setting with its flag, its variable, and values for it, which differ in what stands for `#`.
-const SETTINGS: [(&str, &str, &str, &str); 17] = [
+const SETTINGS: [(&str, &str, &str, &str); 19] = [
     ("listen", "--listen", "KEYRACK_LISTEN", "127.0.0.1:#"),
     ("database", "--database", "KEYRACK_DATABASE", "sqlite:#.db"),
     ("tls.certificate", "--tls-certificate", "KEYRACK_TLS__CERTIFICATE", "#.pem"),
@@ -18,6 +18,8 @@ const SETTINGS: [(&str, &str, &str, &str); 17] = [
     ("drain", "--drain", "KEYRACK_DRAIN", "#s"),
     ("keyfile", "--keyfile", "KEYRACK_KEYFILE", "#.keyfile"),
     ("trusted_proxies", "--trusted-proxies", "KEYRACK_TRUSTED_PROXIES", "10.0.0.#"),
+    ("console_host", "--console-host", "KEYRACK_CONSOLE_HOST", "console#.test"),
+    ("setup", "--setup", "KEYRACK_SETUP", "anywhere#"),
     ("failure_limit", "--failure-limit", "KEYRACK_FAILURE_LIMIT", "10#"),
     ("egress.allow", "--egress-allow", "KEYRACK_EGRESS__ALLOW", "10.0.0.#"),
     ("grpc.listen", "--grpc-listen", "KEYRACK_GRPC__LISTEN", "127.0.0.1:#"),

@@ -66,7 +66,8 @@ pub(super) fn expected(operation: &Operation, who: &Who) -> Expected {
             Sessions::None => Expected::Unauthorized,
             Sessions::Members if !grants(scopes) => too_little,
             Sessions::InstanceAdmins if !is_instance_admin => too_little,
-            _ if *is_stranger && operation.names_something() => Expected::NotFound,
+            // What is a person's own they have wherever they are.
+            _ if *is_stranger && operation.names_something() && needs.keys != Keys::None => Expected::NotFound,
             _ => Expected::Success,
         },
         Who::Key { .. } if needs.keys == Keys::None => Expected::Forbidden("key_not_accepted"),
@@ -103,7 +104,7 @@ impl Caller {
             Who::Person { is_on_another_site: true, .. } => "cross-site",
             _ => "same-origin",
         };
-        let cookie = Person::sign_in(http, email, password).await.cookie;
+        let cookie = Person::sign_in(http, email, password).await.step_up(password).await.cookie;
         let (email, password, organization) = (email.to_owned(), password.to_owned(), organization.to_owned());
         Self { name, who, credential: Credential::Session { email, password, organization, site, cookie } }
     }
@@ -143,6 +144,7 @@ impl Caller {
 
     /// Sends a request of theirs. Who has signed out by it signs in again.
     pub(super) async fn ask(&mut self, http: &Http, operation: &Operation, sample: &Sample) -> Answer {
+        let sample = &self.personally(http, operation, sample).await;
         let request = operation.request(http, sample);
         let request = match &self.credential {
             Credential::Nothing => request,
@@ -156,12 +158,37 @@ impl Caller {
         };
         let answer = request.send().await;
         if let Credential::Session { email, password, cookie, .. } = &mut self.credential
-            && operation.id == "signOut"
             && answer.status == operation.success
         {
-            *cookie = Person::sign_in(http, email, password).await.cookie;
+            match operation.id.as_str() {
+                "signOut" => *cookie = Person::sign_in(http, email, password).await.step_up(password).await.cookie,
+                // They go on under another cookie.
+                "stepUp" | "changePassword" => {
+                    let set = answer.header("set-cookie").unwrap();
+                    set.split(';').next().unwrap().clone_into(cookie);
+                }
+                _ => {}
+            }
         }
         answer
+    }
+
+    /// The request as it must be of this very person, where it is about their own account.
+    async fn personally(&self, http: &Http, operation: &Operation, sample: &Sample) -> Sample {
+        let Credential::Session { email, password, .. } = &self.credential else { return sample.clone() };
+        let mut sample = sample.clone();
+        match operation.id.as_str() {
+            "stepUp" => sample.body["password"] = json!(password),
+            "changePassword" => sample.body = json!({"current_password": password, "new_password": password}),
+            "endSession" if sample.path.iter().any(|(_, id)| *id == NOBODY) => {
+                let other = Person::sign_in(http, email, password).await;
+                let own = other.ask("GET", "/api/profile/sessions").send().await.expect_status(200).json();
+                let own = own["data"].as_array().unwrap().iter().find(|session| session["is_current"] == true).unwrap();
+                sample.path = vec![("session_id".to_owned(), text(&own["id"]))];
+            }
+            _ => {}
+        }
+        sample
     }
 }
 
@@ -187,6 +214,7 @@ impl Operation {
 async fn join(site: Site<'_>, email: &str, role: &str) {
     let keyrack = &site.world.keyrack;
     let owner = Person::sign_in(&keyrack.http(), &keyrack.owner_email, &keyrack.owner_password).await;
+    let owner = owner.step_up(&keyrack.owner_password).await;
     let invite = owner.ask("POST", "/api/members").header("keyrack-organization", &site.tenant.id);
     let invited = invite.json(&json!({"email": email, "role": role})).send().await.expect_status(201).json();
     let yes = json!({"token": invited["invitation"]["token"], "password": PASSWORD});
@@ -207,6 +235,7 @@ pub(super) async fn callers(site: Site<'_>, bound: Site<'_>) -> Vec<Caller> {
     let http = world.keyrack.http();
     join(site, "admin@acme.test", "admin").await;
     join(site, "second@acme.test", "owner").await;
+    join(site, "third@acme.test", "owner").await;
     let session = async |name, (email, password), scopes: &[&str], is_instance_admin, is_on_another_site| {
         let who = Who::Person { scopes: texts(scopes), is_instance_admin, is_stranger: false, is_on_another_site };
         Caller::person((name, &http), (email, password, &tenant.id), who).await
@@ -225,7 +254,7 @@ pub(super) async fn callers(site: Site<'_>, bound: Site<'_>) -> Vec<Caller> {
             .await,
         session("an admin", ("admin@acme.test", PASSWORD), &MANAGE, false, false).await,
         session("an owner", ("second@acme.test", PASSWORD), &MANAGE, false, false).await,
-        session("an owner, on another site", ("second@acme.test", PASSWORD), &MANAGE, false, true).await,
+        session("an owner, on another site", ("third@acme.test", PASSWORD), &MANAGE, false, true).await,
         session("an instance admin", acme_owner, &MANAGE, true, false).await,
         owner(Site { tenant: &world.beta, ..site }, "another organization's owner", true).await,
         Caller { credential: Credential::ApiKey(instance.text().to_owned()), ..instance },

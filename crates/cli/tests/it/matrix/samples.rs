@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 
 use super::At;
-use crate::support::{Tenant, World, text};
+use crate::support::{NOBODY, Tenant, World, text};
 
 /// The password of everybody who is invited here.
 pub(super) const PASSWORD: &str = "the password of somebody new";
@@ -116,7 +116,13 @@ impl Site<'_> {
         match operation {
             "live" | "ready" | "getTokenKeys" | "createSigningKey" | "whoAmI" | "signOut" | "listKeys"
             | "listGroups" | "listWorkspaces" | "listNodes" | "listOrganizations" | "getTiers" | "listMembers"
-            | "listRoutes" | "getSettings" | "listAudit" | "getUsage" | "listNotifications" => Sample::default(),
+            | "listRoutes" | "getSettings" | "listAudit" | "getUsage" | "listNotifications" | "getProfile"
+            | "listSessions" => Sample::default(),
+            // Whose password, and which session, whoever asks fills in.
+            "stepUp" => saying(json!({"password": PASSWORD})),
+            "changePassword" => saying(json!({"current_password": PASSWORD, "new_password": PASSWORD})),
+            "endSession" => Sample { path: vec![("session_id".to_owned(), NOBODY.to_owned())], ..Sample::default() },
+            "updateProfile" => saying(json!({"name": fresh("name")})),
             "signIn" => saying(json!({"email": keyrack.owner_email, "password": keyrack.owner_password})),
             "verifyKey" => saying(json!({"key": tenant.secret})),
             "verifyKeys" => saying(json!({"keys": [{"key": tenant.secret}]})),

@@ -316,6 +316,10 @@ fn hosts() -> Vec<Case> {
         "Host: x@y\r\n",
         "Host: x,y\r\n",
         "Host: x:port\r\n",
+        "Host: x:+80\r\n",
+        "Host: x:80000\r\n",
+        "Host: [::1]x:80\r\n",
+        "Host: a:b[c]:80\r\n",
         "Host : x\r\n",
         "Host: x\r\n y\r\n",
     ];

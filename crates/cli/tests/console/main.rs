@@ -1,0 +1,12 @@
+//! The console in a real browser, against the real binary.
+//!
+//! Without Chromium on the machine these tests are left out, and say so; `./test` installs it.
+#![cfg(test)]
+
+mod access;
+mod keys;
+mod people;
+mod safety;
+mod screens;
+mod support;
+mod walks;

@@ -1,0 +1,319 @@
+//! `/organizations/{organization}/routes`: guarded doors to other services.
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+use keyrack_core::{Role, RouteId};
+use keyrack_engine::{GuardText, NewRoute, Route, RoutePatch, Target, Upstream};
+use uuid::Uuid;
+
+use super::entry::redirect;
+use super::form::{Errors, Form};
+use super::frame::{Frame, Visit, shown};
+use super::keys::create::offered;
+use crate::app::App;
+use crate::error::ApiError;
+use crate::json::Path;
+
+const FIELDS: [&str; 5] = ["name", "path", "methods", "guard", "target"];
+/// The methods that can be chosen.
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+struct Row {
+    id: String,
+    name: String,
+    host: Option<String>,
+    path: String,
+    methods: String,
+    asks: String,
+    is_public: bool,
+    target: String,
+    is_open: bool,
+}
+
+/// What a guard asks of callers, in words.
+pub(super) fn asks(guard: &GuardText) -> String {
+    if guard.public {
+        return "anybody".to_owned();
+    }
+    let mut parts = Vec::new();
+    if guard.organizations.as_deref() == Some("any") {
+        parts.push("a key of any organization".to_owned());
+    }
+    if let Some(groups) = &guard.groups {
+        parts.push(format!("group {}", groups.join(" or ")));
+    }
+    if let Some(keys) = &guard.keys {
+        parts.push(if keys.len() == 1 { "one key".to_owned() } else { format!("one of {} keys", keys.len()) });
+    }
+    parts.extend(guard.scope.as_ref().map(|scope| format!("scope {scope}")));
+    parts.extend(guard.resource.as_ref().map(|resource| format!("{resource}:read or {resource}:write by method")));
+    if let Some(roles) = &guard.roles {
+        parts.push(format!("role {}", roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(" or ")));
+    }
+    parts.extend(guard.workspace.as_ref().map(|workspace| format!("workspace {workspace}")));
+    if guard.sessions {
+        parts.push("or a signed-in person".to_owned());
+    }
+    parts.join(", ")
+}
+
+fn upstream(route: &Route) -> Upstream {
+    match serde_json::from_value(route.target.clone()) {
+        Ok(Target::Upstream(upstream)) => upstream,
+        Err(_) => Upstream::default(),
+    }
+}
+
+impl Row {
+    fn new(app: &App, route: &Route) -> Self {
+        let guard = app.engine.show_guard(route);
+        Self {
+            id: route.id.to_string(),
+            name: route.name.clone(),
+            host: route.host.clone(),
+            path: route.path.clone(),
+            methods: route.methods.join(" "),
+            asks: asks(&guard),
+            is_public: guard.public,
+            target: upstream(route).url,
+            is_open: route.enabled,
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "console/routes.html")]
+struct ListPage {
+    frame: Frame,
+    rows: Vec<Row>,
+}
+
+/// `GET`
+pub(super) async fn list(State(app): State<App>, visit: Visit) -> Result<Response, ApiError> {
+    let routes = app.engine.list_routes(&visit.context).await?;
+    shown(&ListPage { rows: routes.iter().map(|route| Row::new(&app, route)).collect(), frame: visit.frame })
+}
+
+/// What was typed, or what the route has.
+#[derive(Default)]
+struct Typed {
+    name: String,
+    path: String,
+    methods: Vec<(&'static str, bool)>,
+    url: String,
+    strip_prefix: String,
+    who: String,
+    groups: Vec<String>,
+    keys: String,
+    scope: String,
+    resource: String,
+    roles: Vec<String>,
+    workspace: String,
+    sessions: bool,
+    query_key: bool,
+}
+
+impl Typed {
+    fn of_form(form: &Form) -> Self {
+        let raw = |name: &str| form.raw(name).to_owned();
+        let chosen = form.words("method");
+        Self {
+            name: raw("name"),
+            path: raw("path"),
+            methods: METHODS.map(|method| (method, chosen.iter().any(|c| c == method))).to_vec(),
+            url: raw("url"),
+            strip_prefix: raw("strip_prefix"),
+            who: raw("who"),
+            groups: form.words("group"),
+            keys: raw("keys"),
+            scope: raw("scope"),
+            resource: raw("resource"),
+            roles: form.words("role"),
+            workspace: raw("workspace"),
+            sessions: form.has("sessions"),
+            query_key: form.has("query_key"),
+        }
+    }
+
+    fn of_route(app: &App, route: &Route) -> Self {
+        let (guard, upstream) = (app.engine.show_guard(route), upstream(route));
+        let who = match (guard.public, guard.organizations.as_deref()) {
+            (true, _) => "public",
+            (_, Some("any")) => "any",
+            _ => "own",
+        };
+        Self {
+            name: route.name.clone(),
+            path: route.path.clone(),
+            methods: METHODS.map(|method| (method, route.methods.iter().any(|m| m == method))).to_vec(),
+            url: upstream.url,
+            strip_prefix: upstream.strip_prefix.unwrap_or_default(),
+            who: who.to_owned(),
+            groups: guard.groups.unwrap_or_default(),
+            keys: guard.keys.unwrap_or_default().join("\n"),
+            scope: guard.scope.unwrap_or_default(),
+            resource: guard.resource.unwrap_or_default(),
+            roles: guard.roles.iter().flatten().map(|role| role.as_str().to_owned()).collect(),
+            workspace: guard.workspace.unwrap_or_default(),
+            sessions: guard.sessions,
+            query_key: guard.query_key,
+        }
+    }
+
+    fn has_group(&self, name: &str) -> bool {
+        self.groups.iter().any(|group| group == name)
+    }
+
+    fn has_role(&self, name: &str) -> bool {
+        self.roles.iter().any(|role| role == name)
+    }
+}
+
+fn guard(form: &Form) -> Result<GuardText, ApiError> {
+    let some = |words: Vec<String>| Some(words).filter(|words| !words.is_empty());
+    if form.raw("who") == "public" {
+        return Ok(GuardText { public: true, ..GuardText::default() });
+    }
+    let role = |word: &String| Role::parse(word).ok_or_else(|| ApiError::field("guard", "has a role that is none"));
+    let roles = form.words("role").iter().map(role).collect::<Result<Vec<_>, _>>()?;
+    Ok(GuardText {
+        public: false,
+        organizations: (form.raw("who") == "any").then(|| "any".to_owned()),
+        groups: some(form.words("group")),
+        keys: some(form.words("keys")),
+        scope: form.text("scope"),
+        resource: form.text("resource"),
+        roles: Some(roles).filter(|roles| !roles.is_empty()),
+        workspace: form.text("workspace"),
+        sessions: form.has("sessions"),
+        query_key: form.has("query_key"),
+    })
+}
+
+/// The address of the service, and whatever else was said of it before.
+fn target(form: &Form, before: Upstream) -> Target {
+    Target::Upstream(Upstream {
+        url: form.raw("url").trim().to_owned(),
+        strip_prefix: form.text("strip_prefix"),
+        ..before
+    })
+}
+
+#[derive(Template)]
+#[template(path = "console/route.html")]
+struct RoutePage {
+    frame: Frame,
+    errors: Errors,
+    typed: Typed,
+    /// The route, unless it is to be made.
+    row: Option<Row>,
+    groups: Vec<String>,
+    workspaces: Vec<(String, String)>,
+}
+
+fn page(app: &App, visit: Visit, errors: Errors, typed: Typed, route: Option<&Route>) -> Result<Response, ApiError> {
+    let is_refused = errors.any();
+    let (groups, workspaces) = offered(visit.tenant(app)?.as_ref());
+    let row = route.map(|route| Row::new(app, route));
+    let mut response = shown(&RoutePage { frame: visit.frame, errors, typed, row, groups, workspaces })?;
+    if is_refused {
+        *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+    }
+    Ok(response)
+}
+
+/// `GET .../routes/new`
+pub(super) async fn show_new(State(app): State<App>, visit: Visit) -> Result<Response, ApiError> {
+    let methods = METHODS.map(|method| (method, method != "OPTIONS")).to_vec();
+    let typed = Typed { methods, who: "own".to_owned(), ..Typed::default() };
+    page(&app, visit, Errors::default(), typed, None)
+}
+
+/// `POST .../routes/new`
+pub(super) async fn create(State(app): State<App>, visit: Visit, form: Form) -> Result<Response, ApiError> {
+    let created = match guard(&form) {
+        Ok(guard) => {
+            let new = NewRoute {
+                name: form.raw("name").to_owned(),
+                host: None,
+                path: form.raw("path").trim().to_owned(),
+                methods: Some(form.words("method")),
+                disabled: false,
+                guard,
+                target: target(&form, Upstream::default()),
+                cors: None,
+            };
+            app.engine.create_route(&visit.context, new).await.map_err(ApiError::from)
+        }
+        Err(error) => Err(error),
+    };
+    match created {
+        Ok(route) => Ok(redirect(&format!("{}/routes/{}?done=route-created", visit.frame.base(), route.id))),
+        Err(error) => page(&app, visit, Errors::of(error, &FIELDS)?, Typed::of_form(&form), None),
+    }
+}
+
+/// `GET .../routes/{id}`
+pub(super) async fn show(
+    State(app): State<App>,
+    visit: Visit,
+    Path((_, id)): Path<(String, Uuid)>,
+) -> Result<Response, ApiError> {
+    let route = app.engine.get_route(&visit.context, RouteId(id)).await?;
+    let typed = Typed::of_route(&app, &route);
+    page(&app, visit, Errors::default(), typed, Some(&route))
+}
+
+/// `POST .../routes/{id}`
+pub(super) async fn change(
+    State(app): State<App>,
+    visit: Visit,
+    Path((_, id)): Path<(String, Uuid)>,
+    form: Form,
+) -> Result<Response, ApiError> {
+    let route = app.engine.get_route(&visit.context, RouteId(id)).await?;
+    let changed = match guard(&form) {
+        Ok(guard) => {
+            let patch = RoutePatch {
+                name: Some(form.raw("name").to_owned()),
+                path: Some(form.raw("path").trim().to_owned()),
+                methods: Some(form.words("method")),
+                enabled: None,
+                guard: Some(guard),
+                target: Some(target(&form, upstream(&route))),
+                cors: None,
+            };
+            app.engine.update_route(&visit.context, RouteId(id), patch).await.map_err(ApiError::from)
+        }
+        Err(error) => Err(error),
+    };
+    match changed {
+        Ok(_) => Ok(redirect(&format!("{}/routes/{id}?done=route-changed", visit.frame.base()))),
+        Err(error) => page(&app, visit, Errors::of(error, &FIELDS)?, Typed::of_form(&form), Some(&route)),
+    }
+}
+
+/// `POST .../routes/{id}/switch`: open and closed.
+pub(super) async fn switch(
+    State(app): State<App>,
+    visit: Visit,
+    Path((_, id)): Path<(String, Uuid)>,
+    form: Form,
+) -> Result<Response, ApiError> {
+    let patch = RoutePatch { enabled: Some(form.raw("enabled") == "yes"), ..RoutePatch::default() };
+    app.engine.update_route(&visit.context, RouteId(id), patch).await?;
+    Ok(redirect(&format!("{}/routes/{id}?done=route-changed", visit.frame.base())))
+}
+
+/// `POST .../routes/{id}/delete`
+pub(super) async fn delete(
+    State(app): State<App>,
+    visit: Visit,
+    Path((_, id)): Path<(String, Uuid)>,
+    _: Form,
+) -> Result<Response, ApiError> {
+    app.engine.delete_route(&visit.context, RouteId(id)).await?;
+    Ok(redirect(&format!("{}/routes?done=route-deleted", visit.frame.base())))
+}

@@ -1,0 +1,84 @@
+//! `/organizations/{organization}/settings`
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+use keyrack_engine::OrganizationPatch;
+
+use super::entry::redirect;
+use super::form::{Errors, Form};
+use super::frame::{Frame, Visit, shown};
+use super::overview::Quota;
+use super::show;
+use crate::app::App;
+use crate::error::ApiError;
+
+#[derive(Template)]
+#[template(path = "console/settings.html")]
+struct SettingsPage {
+    frame: Frame,
+    errors: Errors,
+    name: String,
+    slug: String,
+    /// Groups, and whether their keys may manage.
+    groups: Vec<(String, bool)>,
+    quota: Quota,
+    limits: Vec<String>,
+    tiers: Vec<(&'static str, Option<String>)>,
+    min_password: usize,
+    session_hours: i64,
+}
+
+async fn page(app: &App, visit: Visit, errors: Errors) -> Result<Response, ApiError> {
+    let is_refused = errors.any();
+    let tenant = visit.tenant(app)?;
+    let organization = &tenant.organization;
+    let access = |group: &keyrack_engine::KeyGroup| (group.name.clone(), tenant.access_groups.contains(&group.id));
+    let mut groups: Vec<_> = tenant.groups.values().map(access).collect();
+    groups.sort();
+    let tiers = app.engine.tiers();
+    let all = [keyrack_core::Tier::Free, keyrack_core::Tier::Pro, keyrack_core::Tier::Enterprise];
+    let page = SettingsPage {
+        errors,
+        name: organization.name.clone(),
+        slug: organization.slug.clone(),
+        groups,
+        quota: Quota::new(&app.engine.quota_use(&visit.context).await?, organization.tier.as_str(), visit.frame.now),
+        limits: show::limits(&organization.rate_limits),
+        tiers: all.into_iter().map(|tier| (tier.as_str(), tiers.limit(tier).map(show::count))).collect(),
+        min_password: keyrack_engine::MIN_PASSWORD,
+        session_hours: keyrack_engine::SESSION_LENGTH.as_hours(),
+        frame: visit.frame,
+    };
+    let mut response = shown(&page)?;
+    if is_refused {
+        *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+    }
+    Ok(response)
+}
+
+/// `GET`
+pub(super) async fn show(State(app): State<App>, visit: Visit) -> Result<Response, ApiError> {
+    page(&app, visit, Errors::default()).await
+}
+
+/// `POST`: the name of the organization.
+pub(super) async fn rename(State(app): State<App>, visit: Visit, form: Form) -> Result<Response, ApiError> {
+    let patch = OrganizationPatch { name: Some(form.raw("name").to_owned()), ..OrganizationPatch::default() };
+    let changed = app.engine.update_organization(&visit.context, patch).await;
+    done(&app, visit, changed.map(drop).map_err(ApiError::from)).await
+}
+
+/// `POST .../settings/access`: the groups whose keys may manage.
+pub(super) async fn set_access(State(app): State<App>, visit: Visit, form: Form) -> Result<Response, ApiError> {
+    let set = app.engine.set_access_groups(&visit.context, &form.words("group")).await;
+    done(&app, visit, set.map_err(ApiError::from)).await
+}
+
+async fn done(app: &App, visit: Visit, changed: Result<(), ApiError>) -> Result<Response, ApiError> {
+    match changed {
+        Ok(()) => Ok(redirect(&format!("{}/settings?done=settings-changed", visit.frame.base()))),
+        Err(error) => page(app, visit, Errors::of(error, &["name", "access_groups"])?).await,
+    }
+}

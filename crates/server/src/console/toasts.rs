@@ -1,0 +1,43 @@
+//! What a page says of what was done just before: the address names it, the words stand here.
+
+use http::Uri;
+
+/// Every one of them.
+const TOASTS: [(&str, &str); 30] = [
+    ("welcome", "Signed in."),
+    ("key-changed", "The key is changed."),
+    ("key-disabled", "The key is disabled. Nothing accepts it."),
+    ("key-enabled", "The key is enabled again."),
+    ("key-revoked", "The key is revoked. Nothing accepts it."),
+    ("key-deleted", "The key is deleted."),
+    ("keys-done", "Done with the selected keys."),
+    ("secret-ended", "The old secret is ended. Nothing accepts it."),
+    ("group-created", "The group is created."),
+    ("group-changed", "The group is changed."),
+    ("group-deleted", "The group is deleted."),
+    ("workspace-created", "The workspace is created."),
+    ("workspace-changed", "The workspace is renamed."),
+    ("workspace-deleted", "The workspace is deleted."),
+    ("member-changed", "The role is changed."),
+    ("member-removed", "The member is removed. Keys they made go on working."),
+    ("invitation-withdrawn", "The invitation is withdrawn."),
+    ("joined", "You are a member now."),
+    ("route-created", "The route is created."),
+    ("route-changed", "The route is changed."),
+    ("route-deleted", "The route is deleted."),
+    ("settings-changed", "The settings are changed."),
+    ("read", "All notifications are marked as read."),
+    ("profile-changed", "Your profile is changed."),
+    ("password-changed", "Your password is changed. All other sessions have ended."),
+    ("session-ended", "The session has ended."),
+    ("factor-removed", "The second factor is removed."),
+    ("organization-created", "The organization is created."),
+    ("signed-out", "You are signed out."),
+    ("ready", "Keyrack is set up. Sign in to begin."),
+];
+
+/// What the address of a page says was done.
+pub(super) fn of(uri: &Uri) -> Option<&'static str> {
+    let done = uri.query()?.split('&').find_map(|pair| pair.strip_prefix("done="))?;
+    TOASTS.iter().find(|(name, _)| *name == done).map(|(_, words)| *words)
+}
