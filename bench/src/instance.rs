@@ -18,6 +18,8 @@ use uuid::Uuid;
 
 /// The e-mail address of the owner.
 pub const OWNER: &str = "bench@example.com";
+/// Their password.
+pub const OWNER_PASSWORD: &str = "a password for benches only";
 /// How long a program may take until it listens.
 const START_WITHIN: Duration = Duration::from_secs(10);
 /// How many keys are written with one statement.
@@ -48,7 +50,7 @@ impl Instance {
             .stdout(Stdio::piped())
             .spawn()
             .context("build the server first: cargo build --release -p keyrack --features bench")?;
-        init.stdin.take().context("no stdin")?.write_all(b"a password for benches only\n")?;
+        init.stdin.take().context("no stdin")?.write_all(format!("{OWNER_PASSWORD}\n").as_bytes())?;
         let made: serde_json::Value = serde_json::from_slice(&init.wait_with_output()?.stdout)?;
         let management_key = made["management_key"].as_str().context("init gave no key")?;
         Ok(Self::known(keyrack, database, keyfile, management_key.to_owned()))

@@ -12,6 +12,7 @@ mod filled;
 mod inside;
 mod limits;
 mod load;
+mod pages;
 mod start;
 mod tower_layer;
 
@@ -70,6 +71,8 @@ enum Part {
     Start,
     /// Verifying while keys are made and revoked, and how long a revocation takes
     Changes,
+    /// Pages of the console
+    Pages,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -94,7 +97,7 @@ fn main() -> anyhow::Result<()> {
             doors::measure(&options, &sqlite)?;
         }
         let postgres = match &cluster {
-            Some(cluster) if wants(Part::Start) || wants(Part::Changes) => {
+            Some(cluster) if wants(Part::Start) || wants(Part::Changes) || wants(Part::Pages) => {
                 Some(Filled::on_postgres(&options, cluster, *size).context("filling PostgreSQL")?)
             }
             _ => None,
@@ -105,6 +108,9 @@ fn main() -> anyhow::Result<()> {
             }
             if wants(Part::Changes) {
                 changes::measure(&options, filled)?;
+            }
+            if wants(Part::Pages) {
+                pages::measure(&options, filled)?;
             }
         }
     }

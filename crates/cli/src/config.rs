@@ -55,7 +55,7 @@ const SETTINGS: &[Setting] = settings! {
     "egress.allow" "egress-allow" "KEYRACK_EGRESS__ALLOW" "NETWORKS" None, false,
         "Private networks that upstreams may be in, with commas between";
     "grpc.listen" "grpc-listen" "KEYRACK_GRPC__LISTEN" "ADDRESS" None, false,
-        "Address to answer Envoy on over gRPC, usually port 8001; none if missing";
+        "Address to answer Envoy on over gRPC, usually port 8001; none if missing. Over TLS where tls.certificate is given";
     "metrics.listen" "metrics-listen" "KEYRACK_METRICS__LISTEN" "ADDRESS" None, false,
         "Address to serve /metrics on; none if missing";
     "log.level" "log-level" "KEYRACK_LOG__LEVEL" "LEVEL" Some("info"), false,

@@ -5,6 +5,7 @@
 
 mod access;
 mod keys;
+mod organization;
 mod people;
 mod safety;
 mod screens;

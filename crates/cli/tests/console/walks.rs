@@ -16,6 +16,16 @@ async fn put_aside(browser: &Browser) {
     browser.run("document.querySelector('[data-uncopied]')?.removeAttribute('data-uncopied')", vec![]).await;
 }
 
+/// Waits until it is known that a key was used.
+async fn until_used(desk: &Desk, name: &str) {
+    let is_known = async || {
+        let found = desk.keyrack.owner().get("/api/keys").send().await.expect_status(200).json();
+        let key = found["data"].as_array().unwrap().iter().find(|key| key["name"] == name).cloned().unwrap();
+        !key["last_used_at"].is_null()
+    };
+    desk.browser.wait("the use is written down", async |_: &Browser| is_known().await).await;
+}
+
 async fn status(desk: &Desk, path: &str, key: &str) -> u16 {
     desk.http().get(path).header("x-api-key", key).send().await.status
 }
@@ -74,13 +84,12 @@ async fn smally_from_the_sign_in_to_a_key_and_its_end() {
     for credential in [&key, &token] {
         desk.http().get("/api/session").bearer(credential).send().await.expect_status(200);
     }
+    until_used(&desk, "Production API Key").await;
     desk.open("/organizations/acme/keys").await;
     browser.press("Actions for Production API Key").await;
     browser.press("Revoke").await;
     browser.wait_for_text("What will break").await;
-    if browser.has("#confirm").await {
-        browser.fill("It was used", "Production API Key").await;
-    }
+    browser.fill("It was used", "Production API Key").await;
     browser.press("Revoke key").await;
     browser.wait_for_text("No node accepts this key since").await;
     for credential in [&key, &token] {
@@ -115,12 +124,14 @@ async fn saas_boilerplate_a_key_is_made_toggled_and_deleted_and_a_member_sees_no
     browser.press("Enable").await;
     browser.wait_for_text("The key is enabled again.").await;
     assert_eq!(status(&desk, "/api/session", &key).await, 200);
+    until_used(&desk, "webhook-integration").await;
     browser.press("Delete").await;
     browser.wait_for_text("cannot be undone").await;
     assert_eq!(status(&desk, "/api/session", &key).await, 200, "it asks first");
-    if browser.has("#confirm").await {
-        browser.fill("It was used", "webhook-integration").await;
-    }
+    browser.fill("It was used", "another name").await;
+    browser.press("Delete key").await;
+    browser.wait_for_text("Type the name of the key").await;
+    browser.fill("It was used", "webhook-integration").await;
     browser.press("Delete key").await;
     browser.wait_for_text("The key is deleted.").await;
     assert_eq!(status(&desk, "/api/session", &key).await, 401);

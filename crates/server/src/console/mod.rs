@@ -87,7 +87,7 @@ pub(crate) fn router(app: App) -> Router<App> {
         .add(keys(Write), at!("/keys/{id}/switch"), post(keys::change::switch))
         .add(keys(Write), at!("/keys/{id}/rotate"), get(keys::rotate::show).post(keys::rotate::rotate))
         .add(keys(Write), at!("/keys/{id}/revoke"), get(keys::end::show).post(keys::end::revoke))
-        .add(keys(Write), at!("/keys/{id}/delete"), post(keys::change::delete))
+        .add(keys(Write), at!("/keys/{id}/delete"), post(keys::end::delete))
         .add(manage("groups", Read), at!("/groups"), get(groups::list))
         .add(manage("groups", Write), at!("/groups/new"), get(groups::show_new).post(groups::create))
         .add(manage("groups", Write), at!("/groups/{id}"), get(groups::show).post(groups::change))

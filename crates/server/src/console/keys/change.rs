@@ -157,16 +157,3 @@ pub(in crate::console) async fn switch(
     let done = if view.status == KeyStatus::Disabled { "key-disabled" } else { "key-enabled" };
     Ok(redirect(&format!("/organizations/{organization}/keys/{id}?done={done}")))
 }
-
-/// `POST /organizations/{organization}/keys/{id}/delete`
-pub(in crate::console) async fn delete(
-    State(app): State<App>,
-    visit: Visit,
-    Path((organization, id)): Path<(String, Uuid)>,
-    form: Form,
-) -> Result<Response, ApiError> {
-    let view = app.engine.get_key(&visit.context, KeyId(id)).await?;
-    super::end::require_name(&view, &form, visit.frame.now)?;
-    app.engine.delete_key(&visit.context, KeyId(id)).await?;
-    Ok(redirect(&format!("/organizations/{organization}/keys?done=key-deleted")))
-}

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::page::Facts;
 use crate::app::App;
+use crate::console::entry::redirect;
 use crate::console::form::{Errors, Form};
 use crate::console::frame::{Frame, Visit, shown};
 use crate::error::ApiError;
@@ -75,7 +76,7 @@ fn was_used_lately(view: &KeyView, now: Timestamp) -> bool {
 }
 
 /// Refuses to end a key that somebody uses, unless its name was typed.
-pub(super) fn require_name(view: &KeyView, form: &Form, now: Timestamp) -> Result<(), ApiError> {
+fn require_name(view: &KeyView, form: &Form, now: Timestamp) -> Result<(), ApiError> {
     if was_used_lately(view, now) && form.raw("confirm").trim() != view.key.name {
         return Err(ApiError::field("confirm", "type the name of the key: it was used in the last 24 hours"));
     }
@@ -118,6 +119,26 @@ pub(in crate::console) async fn revoke(
             Ok(response)
         }
     }
+}
+
+/// `POST /organizations/{organization}/keys/{id}/delete`
+pub(in crate::console) async fn delete(
+    State(app): State<App>,
+    visit: Visit,
+    Path((_, id)): Path<(String, Uuid)>,
+    form: Form,
+) -> Result<Response, ApiError> {
+    let view = app.engine.get_key(&visit.context, KeyId(id)).await?;
+    let deleted = match require_name(&view, &form, visit.frame.now) {
+        Ok(()) => app.engine.delete_key(&visit.context, KeyId(id)).await.map_err(ApiError::from),
+        Err(error) => Err(error),
+    };
+    let Err(error) = deleted else {
+        return Ok(redirect(&format!("{}/keys?done=key-deleted", visit.frame.base())));
+    };
+    let mut response = page(&app, visit, id, true, Errors::of(error, &["confirm"])?).await?;
+    *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+    Ok(response)
 }
 
 fn receipt_page(frame: Frame, view: KeyView, receipt: &Receipt) -> RevokedPage {

@@ -1,0 +1,95 @@
+//! Groups, workspaces, routes and settings, in the browser.
+
+use keyrack_testkit::Upstream;
+use serde_json::json;
+
+use crate::support::{Desk, text};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_keeps_what_nobody_has_changed_of_it() {
+    let Some(desk) = Desk::signed_in().await else { return };
+    let browser = &desk.browser;
+    let new = json!({"name": "analytics", "key_format": {"prefix": "", "body": "base64url"}, "default_scopes": ["reports:read"],
+        "rate_limits": [{"limit": 600, "window_seconds": 60}, {"limit": 7, "window_seconds": 5}]});
+    let made = desk.make("/api/groups", new).await;
+    let page = format!("/organizations/acme/groups/{}", text(&made["id"]));
+    desk.open(&page).await;
+    browser.fill("Description", "Reports at night").await;
+    browser.press("Save changes").await;
+    browser.wait_for_text("The group is changed.").await;
+    let get = async || {
+        let path = format!("/api/groups/{}", text(&made["id"]));
+        desk.keyrack.owner().get(&path).send().await.expect_status(200).json()
+    };
+    let after = get().await;
+    assert_eq!(after["description"], "Reports at night");
+    for field in ["name", "key_format", "default_scopes", "rate_limits", "hash_profile"] {
+        assert_eq!(after[field], made[field], "{field}");
+    }
+    // One that something names is not deleted, and what does is said.
+    let guard = json!({"groups": ["analytics"]});
+    let target = json!({"kind": "upstream", "url": "http://127.0.0.1:9"});
+    desk.make("/api/routes", json!({"name": "Reports", "path": "/reports", "guard": guard, "target": target})).await;
+    desk.open(&page).await;
+    browser.press("Delete group").await;
+    browser.wait_for_text("Reports").await;
+    assert_eq!(get().await["name"], "analytics");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_is_made_tried_and_closed() {
+    let Some(desk) = Desk::signed_in().await else { return };
+    let browser = &desk.browser;
+    let service = Upstream::start().await;
+    let reader = desk.make("/api/keys", json!({"name": "reader", "scopes": ["contacts:read"]})).await;
+    let secret = text(&reader["secret"]);
+    desk.open("/organizations/acme/routes").await;
+    browser.press("Create route").await;
+    browser.fill("Name", "Contacts").await;
+    browser.fill("Path", "/contacts").await;
+    browser.fill("The service behind it", &service.url()).await;
+    browser.fill("Resource", "contacts").await;
+    browser.press("Create route").await;
+    browser.wait_for_text("The route is created.").await;
+    desk.http().get("/contacts").bearer(&secret).send().await.expect_status(200);
+    desk.http().post("/contacts").bearer(&secret).send().await.expect_status(403);
+
+    // A line that was refused, pasted: it says what is missing, and the page does not keep the key.
+    browser.press("Try it").await;
+    browser.wait_for_text("Explain a decision").await;
+    let line = format!("curl -X POST {}/contacts -H 'Authorization: Bearer {secret}' -d '{{}}'", desk.keyrack.url());
+    browser.fill("A key, its id, or a whole curl line", &line).await;
+    browser.press("Explain").await;
+    browser.wait_for_text("Give the key the scope contacts:write.").await;
+    assert!(!browser.client.source().await.unwrap().contains(&secret));
+    assert!(!desk.keyrack.output().contains(&secret));
+    let id = text(&reader["key"]["id"]);
+    browser.fill("A key, its id, or a whole curl line", &id).await;
+    browser.choose("Method", "GET").await;
+    browser.press("Explain").await;
+    browser.wait_for_text("Nothing keeps it out.").await;
+
+    desk.open("/organizations/acme/routes").await;
+    browser.press("Contacts").await;
+    browser.press("Close").await;
+    browser.wait_for_text("The route is changed.").await;
+    desk.http().get("/contacts").bearer(&secret).send().await.expect_status(404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn access_groups_are_chosen_and_the_organization_gets_another_name() {
+    let Some(desk) = Desk::signed_in().await else { return };
+    let browser = &desk.browser;
+    desk.open("/organizations/acme/settings").await;
+    browser.tick("default").await;
+    browser.press("Save access groups").await;
+    browser.wait_for_text("The settings are changed.").await;
+    let settings = desk.keyrack.owner().get("/api/settings").send().await.expect_status(200).json();
+    let mut groups: Vec<_> = settings["access_groups"].as_array().unwrap().iter().map(text).collect();
+    groups.sort();
+    assert_eq!(groups, ["default", "management"]);
+    browser.fill("Name", "Acme of old").await;
+    browser.press("Save name").await;
+    browser.wait_for_text("The settings are changed.").await;
+    assert!(browser.texts(".switcher summary").await[0].contains("Acme of old"));
+}
