@@ -16,7 +16,7 @@ use crate::error::ApiError;
 use crate::json::Query;
 
 /// How many keys are on a page.
-const LIMIT: i64 = 50;
+const LIMIT: i64 = 25;
 /// For how many days a key is unused that counts as such.
 const UNUSED_DAYS: i64 = 90;
 
