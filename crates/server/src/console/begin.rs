@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::entry::redirect;
 use super::form::{Errors, Form};
-use super::frame::{Frame, Stranger};
+use super::frame::{Frame, Stranger, refused};
 use super::sign_in::signed_in_to;
 use crate::app::App;
 use crate::caller::Peer;
@@ -83,9 +83,7 @@ pub(super) async fn set_up(
             let errors = Errors::of(error, &["organization", "name", "owner_email", "password"])?;
             let (frame, cookie) = stranger.parts();
             let page = SetUpPage { frame, errors, token, slug, name: text("name"), email };
-            let mut response = Stranger::shown(&page, cookie)?;
-            *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-            Ok(response)
+            Stranger::shown(&page, cookie).map(refused)
         }
     }
 }
@@ -160,9 +158,7 @@ pub(super) async fn accept_invitation(
                 StatusCode::UNAUTHORIZED => Errors::on("password", "is not the password of your account"),
                 _ => Errors::of(error, &["password"])?,
             };
-            let mut response = Stranger::shown(&InvitationPage { errors, ..page }, cookie)?;
-            *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-            Ok(response)
+            Stranger::shown(&InvitationPage { errors, ..page }, cookie).map(refused)
         }
     }
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::form::{Errors, Form};
-use super::frame::{Frame, Visit, shown};
+use super::frame::{Frame, Visit, refused, shown};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::json::Query;
@@ -89,11 +89,8 @@ async fn page(
     let is_refused = errors.any();
     let routes = app.engine.list_routes(&visit.context).await?.into_iter();
     let routes = routes.map(|route| (route.id.to_string(), format!("{} ({})", route.name, route.path))).collect();
-    let mut response = shown(&ExplainPage { frame: visit.frame, errors, typed, routes, found })?;
-    if is_refused {
-        *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-    }
-    Ok(response)
+    let response = shown(&ExplainPage { frame: visit.frame, errors, typed, routes, found });
+    if is_refused { response.map(refused) } else { response }
 }
 
 /// `GET`

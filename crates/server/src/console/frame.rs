@@ -7,7 +7,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::response::{Html, IntoResponse, Response};
 use data_encoding::BASE64URL_NOPAD;
-use http::{HeaderValue, Uri};
+use http::{HeaderValue, StatusCode, Uri};
 use jiff::Timestamp;
 use keyrack_core::Role;
 use keyrack_engine::{Context, Person, Tenant};
@@ -227,4 +227,10 @@ pub(super) fn shown(page: &impl Template) -> Result<Response, ApiError> {
             Err(ApiError::internal())
         }
     }
+}
+
+/// The same of a page whose form is shown again: something in it cannot be taken.
+pub(super) fn refused(mut response: Response) -> Response {
+    *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+    response
 }

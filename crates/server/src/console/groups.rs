@@ -3,14 +3,13 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use http::StatusCode;
 use keyrack_core::{Body, GroupId};
 use keyrack_engine::{GroupPatch, HashProfile, KeyGroup, NewGroup, Tenant};
 use uuid::Uuid;
 
 use super::entry::redirect;
 use super::form::{Errors, Form};
-use super::frame::{Frame, Visit, shown};
+use super::frame::{Frame, Visit, refused, shown};
 use super::keys::create::limits;
 use super::show;
 use crate::app::App;
@@ -135,15 +134,9 @@ pub(super) async fn create(State(app): State<App>, visit: Visit, form: Form) -> 
         Ok(group) => Ok(redirect(&format!("{}/groups/{}?done=group-created", visit.frame.base(), group.id))),
         Err(error) => {
             let (errors, typed) = (Errors::of(error, &FIELDS)?, Typed::of_form(&form));
-            refused(&GroupPage { frame: visit.frame, errors, typed, row: None })
+            shown(&GroupPage { frame: visit.frame, errors, typed, row: None }).map(refused)
         }
     }
-}
-
-fn refused(page: &impl Template) -> Result<Response, ApiError> {
-    let mut response = shown(page)?;
-    *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-    Ok(response)
 }
 
 fn key_format(form: &Form) -> Result<(Option<String>, Body), ApiError> {
@@ -194,7 +187,7 @@ pub(super) async fn change(
     let (errors, typed) = (Errors::of(error, &FIELDS)?, Typed::of_form(&form));
     let (group, tenant) = (app.engine.get_group(&visit.context, GroupId(id)).await?, visit.tenant(&app)?);
     let row = Some(Row::new(&group, &tenant));
-    refused(&GroupPage { frame: visit.frame, errors, typed, row })
+    shown(&GroupPage { frame: visit.frame, errors, typed, row }).map(refused)
 }
 
 fn patch(form: &Form) -> Result<GroupPatch, ApiError> {
@@ -227,5 +220,5 @@ pub(super) async fn delete(
     let (group, tenant) = (app.engine.get_group(&visit.context, GroupId(id)).await?, visit.tenant(&app)?);
     let typed = Typed::of_group(&group);
     let row = Some(Row::new(&group, &tenant));
-    refused(&GroupPage { frame: visit.frame, errors, typed, row })
+    shown(&GroupPage { frame: visit.frame, errors, typed, row }).map(refused)
 }

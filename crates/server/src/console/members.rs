@@ -3,14 +3,13 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use http::StatusCode;
 use keyrack_core::{InvitationId, Role, UserId};
 use keyrack_engine::{Invited, NewMember};
 use uuid::Uuid;
 
 use super::entry::redirect;
 use super::form::{Errors, Form};
-use super::frame::{Frame, Visit, shown};
+use super::frame::{Frame, Visit, refused, shown};
 use super::show::Moment;
 use crate::app::App;
 use crate::error::ApiError;
@@ -82,11 +81,8 @@ async fn page(
     let is_owner = visit.person.role == Some(Role::Owner);
     let frame = visit.frame;
     let page = MembersPage { frame, errors, rows, invitations, link, email, role, is_owner, needs_step_up };
-    let mut response = shown(&page)?;
-    if is_refused {
-        *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-    }
-    Ok(response)
+    let response = shown(&page);
+    if is_refused { response.map(refused) } else { response }
 }
 
 /// `GET`

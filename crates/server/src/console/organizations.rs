@@ -3,13 +3,12 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use http::StatusCode;
 use keyrack_core::Tier;
 use keyrack_engine::NewOrganization;
 
 use super::entry::redirect;
 use super::form::{Errors, Form};
-use super::frame::{Frame, Visit, shown};
+use super::frame::{Frame, Visit, refused, shown};
 use crate::app::App;
 use crate::error::ApiError;
 
@@ -48,11 +47,8 @@ async fn page(
         state: organization.state.as_str(),
     });
     let rows = rows.collect();
-    let mut response = shown(&OrganizationsPage { frame: visit.frame, errors, rows, slug, name, tier })?;
-    if is_refused {
-        *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-    }
-    Ok(response)
+    let response = shown(&OrganizationsPage { frame: visit.frame, errors, rows, slug, name, tier });
+    if is_refused { response.map(refused) } else { response }
 }
 
 /// `GET`

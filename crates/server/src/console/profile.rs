@@ -3,7 +3,6 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use http::StatusCode;
 use keyrack_core::SessionId;
 use keyrack_engine::{NewSecondFactor, Protection, RecoveryCodes, SignedIn};
 use qrcodegen::{QrCode, QrCodeEcc};
@@ -12,7 +11,7 @@ use uuid::Uuid;
 
 use super::entry::redirect;
 use super::form::{Errors, Form};
-use super::frame::{Frame, Visit, shown};
+use super::frame::{Frame, Visit, refused, shown};
 use super::show::{self, Moment};
 use crate::app::App;
 use crate::cookie;
@@ -55,11 +54,8 @@ async fn page(app: &App, visit: Visit, errors: Errors) -> Result<Response, ApiEr
     let sessions = sessions.collect();
     let protection = app.engine.protection(&visit.person).await?;
     let name = visit.person.name.clone();
-    let mut response = shown(&ProfilePage { frame: visit.frame, errors, name, protection, sessions })?;
-    if is_refused {
-        *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-    }
-    Ok(response)
+    let response = shown(&ProfilePage { frame: visit.frame, errors, name, protection, sessions });
+    if is_refused { response.map(refused) } else { response }
 }
 
 /// `GET`
@@ -150,9 +146,7 @@ pub(super) async fn step_up(
         Err(error) => {
             let errors = Errors::of(error, &[])?;
             let needs_code = app.engine.protection(&visit.person).await?.has_second_factor;
-            let mut response = shown(&StepUpPage { frame: visit.frame, errors, next, needs_code })?;
-            *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-            Ok(response)
+            shown(&StepUpPage { frame: visit.frame, errors, next, needs_code }).map(refused)
         }
     }
 }
@@ -219,9 +213,7 @@ pub(super) async fn confirm_second_factor(
             // What the device has is not shown twice: it may be typed again, or begun anew.
             let (frame, secret) = (visit.frame, String::new());
             let page = NewSecondFactorPage { frame, errors, secret, squares: Vec::new(), size: 0 };
-            let mut response = shown(&page)?;
-            *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-            Ok(response)
+            shown(&page).map(refused)
         }
     }
 }

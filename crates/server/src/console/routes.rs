@@ -3,14 +3,13 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use http::StatusCode;
 use keyrack_core::{Role, RouteId};
 use keyrack_engine::{GuardText, NewRoute, Route, RoutePatch, Target, Upstream};
 use uuid::Uuid;
 
 use super::entry::redirect;
 use super::form::{Errors, Form};
-use super::frame::{Frame, Visit, shown};
+use super::frame::{Frame, Visit, refused, shown};
 use super::keys::create::offered;
 use crate::app::App;
 use crate::error::ApiError;
@@ -217,11 +216,8 @@ fn page(app: &App, visit: Visit, errors: Errors, typed: Typed, route: Option<&Ro
     let is_refused = errors.any();
     let (groups, workspaces) = offered(visit.tenant(app)?.as_ref());
     let row = route.map(|route| Row::new(app, route));
-    let mut response = shown(&RoutePage { frame: visit.frame, errors, typed, row, groups, workspaces })?;
-    if is_refused {
-        *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-    }
-    Ok(response)
+    let response = shown(&RoutePage { frame: visit.frame, errors, typed, row, groups, workspaces });
+    if is_refused { response.map(refused) } else { response }
 }
 
 /// `GET .../routes/new`

@@ -3,12 +3,11 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use http::StatusCode;
 use keyrack_engine::OrganizationPatch;
 
 use super::entry::redirect;
 use super::form::{Errors, Form};
-use super::frame::{Frame, Visit, shown};
+use super::frame::{Frame, Visit, refused, shown};
 use super::overview::Quota;
 use super::show;
 use crate::app::App;
@@ -51,11 +50,8 @@ async fn page(app: &App, visit: Visit, errors: Errors) -> Result<Response, ApiEr
         session_hours: keyrack_engine::SESSION_LENGTH.as_hours(),
         frame: visit.frame,
     };
-    let mut response = shown(&page)?;
-    if is_refused {
-        *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-    }
-    Ok(response)
+    let response = shown(&page);
+    if is_refused { response.map(refused) } else { response }
 }
 
 /// `GET`

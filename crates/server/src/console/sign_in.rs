@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::entry::redirect;
 use super::form::{Errors, Form};
-use super::frame::{Frame, Stranger, Visit};
+use super::frame::{Frame, Stranger, Visit, refused};
 use crate::app::App;
 use crate::caller;
 use crate::cookie;
@@ -93,9 +93,7 @@ pub(super) async fn send(
         Err(error) => {
             let errors = wrong(error, "Wrong e-mail address or password.")?;
             let page = LoginPage { frame, errors, email, next, needs_tls: false, is_new: false };
-            let mut response = Stranger::shown(&page, form_cookie)?;
-            *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-            Ok(response)
+            Stranger::shown(&page, form_cookie).map(refused)
         }
     }
 }
@@ -119,9 +117,7 @@ pub(super) async fn send_code(
         Err(error) => {
             let errors = wrong(error, "Not the code that your device shows now. After five minutes, begin again.")?;
             let (frame, form_cookie) = stranger.parts();
-            let mut response = Stranger::shown(&SecondFactorPage { frame, errors, email, next }, form_cookie)?;
-            *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-            Ok(response)
+            Stranger::shown(&SecondFactorPage { frame, errors, email, next }, form_cookie).map(refused)
         }
     }
 }

@@ -3,13 +3,12 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use http::StatusCode;
 use keyrack_core::WorkspaceId;
 use uuid::Uuid;
 
 use super::entry::redirect;
 use super::form::{Errors, Form};
-use super::frame::{Frame, Visit, shown};
+use super::frame::{Frame, Visit, refused, shown};
 use super::show::Moment;
 use crate::app::App;
 use crate::error::ApiError;
@@ -43,11 +42,8 @@ async fn page(app: &App, visit: Visit, (errors, slug, name): (Errors, String, St
         created: Moment::new(w.created_at, now),
     });
     let rows = rows.collect();
-    let mut response = shown(&WorkspacesPage { frame: visit.frame, errors, rows, slug, name })?;
-    if is_refused {
-        *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-    }
-    Ok(response)
+    let response = shown(&WorkspacesPage { frame: visit.frame, errors, rows, slug, name });
+    if is_refused { response.map(refused) } else { response }
 }
 
 /// `GET`

@@ -4,7 +4,6 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::request::Parts;
 use axum::response::Response;
-use http::StatusCode;
 use jiff::Timestamp;
 use keyrack_core::{KeyId, KeyStatus};
 use keyrack_engine::{KeyPatch, KeyView};
@@ -14,7 +13,7 @@ use super::create::{FIELDS, Grid, ResourceRow, addresses, known_resources, limit
 use crate::app::App;
 use crate::console::entry::redirect;
 use crate::console::form::{Errors, Form};
-use crate::console::frame::{Frame, Visit, shown};
+use crate::console::frame::{Frame, Visit, refused, shown};
 use crate::error::ApiError;
 use crate::json::Path;
 
@@ -121,9 +120,7 @@ pub(in crate::console) async fn change(
     };
     let errors = Errors::of(error, &FIELDS)?;
     let view = app.engine.get_key(&visit.context, KeyId(id)).await?;
-    let mut response = page(&app, visit, &parts, view, (errors, Typed::of_form(&form), (scopes, free))).await?;
-    *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-    Ok(response)
+    page(&app, visit, &parts, view, (errors, Typed::of_form(&form), (scopes, free))).await.map(refused)
 }
 
 fn patch(form: &Form, scopes: Vec<String>) -> Result<KeyPatch, ApiError> {

@@ -9,7 +9,6 @@ use axum::extract::State;
 use axum::http::request::Parts;
 use axum::response::Response;
 use data_encoding::BASE64URL_NOPAD;
-use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use keyrack_core::{Environment, Scope};
 use keyrack_engine::{Context, CreatedKey, Idempotency, NewKey, Tenant};
@@ -18,7 +17,7 @@ use serde::Deserialize;
 use crate::app::App;
 use crate::caller;
 use crate::console::form::{Errors, Form};
-use crate::console::frame::{Frame, Visit, shown};
+use crate::console::frame::{Frame, Visit, refused, shown};
 use crate::console::show;
 use crate::error::ApiError;
 use crate::json::Query;
@@ -283,9 +282,7 @@ pub(in crate::console) async fn create(
                 workspaces,
                 own_address: own_address(&app, &parts),
             };
-            let mut response = shown(&page)?;
-            *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-            Ok(response)
+            shown(&page).map(refused)
         }
     }
 }

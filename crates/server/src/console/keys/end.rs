@@ -3,7 +3,6 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use keyrack_core::KeyId;
 use keyrack_engine::{KeyView, Receipt};
@@ -13,7 +12,7 @@ use super::page::Facts;
 use crate::app::App;
 use crate::console::entry::redirect;
 use crate::console::form::{Errors, Form};
-use crate::console::frame::{Frame, Visit, shown};
+use crate::console::frame::{Frame, Visit, refused, shown};
 use crate::error::ApiError;
 use crate::json::{Path, Query};
 
@@ -114,9 +113,7 @@ pub(in crate::console) async fn revoke(
         Ok((view, receipt)) => shown(&receipt_page(visit.frame, view, &receipt)),
         Err(error) => {
             let errors = Errors::of(error, &["confirm", "reason"])?;
-            let mut response = page(&app, visit, id, false, errors).await?;
-            *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-            Ok(response)
+            page(&app, visit, id, false, errors).await.map(refused)
         }
     }
 }
@@ -136,9 +133,7 @@ pub(in crate::console) async fn delete(
     let Err(error) = deleted else {
         return Ok(redirect(&format!("{}/keys?done=key-deleted", visit.frame.base())));
     };
-    let mut response = page(&app, visit, id, true, Errors::of(error, &["confirm"])?).await?;
-    *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-    Ok(response)
+    page(&app, visit, id, true, Errors::of(error, &["confirm"])?).await.map(refused)
 }
 
 fn receipt_page(frame: Frame, view: KeyView, receipt: &Receipt) -> RevokedPage {

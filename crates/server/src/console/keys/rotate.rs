@@ -4,7 +4,6 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use data_encoding::BASE64URL_NOPAD;
-use http::StatusCode;
 use keyrack_core::KeyId;
 use keyrack_engine::{Context, RotateKey};
 use uuid::Uuid;
@@ -14,7 +13,7 @@ use super::page::Facts;
 use crate::app::App;
 use crate::console::entry::redirect;
 use crate::console::form::{Errors, Form};
-use crate::console::frame::{Frame, Visit, shown};
+use crate::console::frame::{Frame, Visit, refused, shown};
 use crate::console::show::{self, Moment};
 use crate::error::ApiError;
 use crate::json::Path;
@@ -80,9 +79,7 @@ pub(in crate::console) async fn rotate(
             let overlap = form.raw("overlap_seconds").to_owned();
             // What is sent next asks for something else.
             let once = BASE64URL_NOPAD.encode(&app.engine.random_128()?);
-            let mut response = shown(&RotatePage { frame: visit.frame, errors, facts, overlap, needs_force, once })?;
-            *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-            Ok(response)
+            shown(&RotatePage { frame: visit.frame, errors, facts, overlap, needs_force, once }).map(refused)
         }
     }
 }
