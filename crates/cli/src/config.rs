@@ -50,6 +50,14 @@ const SETTINGS: &[Setting] = settings! {
         "Host name of the console and the API, on which nothing else is then served; every host if missing";
     "setup" "setup" "KEYRACK_SETUP" "WHERE" Some("loopback"), false,
         "Where the set-up link of a new instance works: loopback, anywhere, or nowhere";
+    "public_url" "public-url" "KEYRACK_PUBLIC_URL" "URL" None, false,
+        "Where people reach the console, for links in letters; from console_host or listen if missing";
+    "mail.url" "mail-url" "KEYRACK_MAIL__URL" "URL" None, true,
+        "How letters go out: smtp://USER:PASSWORD@HOST (with STARTTLS), smtps://..., file:FOLDER or none; a folder beside the database if missing";
+    "mail.from" "mail-from" "KEYRACK_MAIL__FROM" "ADDRESS" None, false,
+        "The address that letters come from, such as Keyrack <keyrack@example.com>";
+    "mail.ca" "mail-ca" "KEYRACK_MAIL__CA" "FILE" None, false,
+        "Certificate in PEM to trust the mail server by, beside those that the web trusts";
     "failure_limit" "failure-limit" "KEYRACK_FAILURE_LIMIT" "COUNT" Some("100"), false,
         "How many 401s an address may be answered a minute, before they become 429; 0 for any number";
     "egress.allow" "egress-allow" "KEYRACK_EGRESS__ALLOW" "NETWORKS" None, false,

@@ -8,7 +8,7 @@ use keyrack_engine::{EngineRole, Keyfile, Store};
 use serde::Serialize;
 
 use crate::config::Settings;
-use crate::{connect, exit, logging, output, serve};
+use crate::{connect, exit, logging, mail, output, serve};
 
 /// What to do besides looking.
 #[derive(Args)]
@@ -35,6 +35,7 @@ pub(crate) async fn run(doctor: &Doctor, json: bool, settings: &Settings) -> any
         ok
     };
     found("settings", look_at_settings(settings));
+    found("mail", mail::look(settings).await);
     let path = settings.keyfile();
     let has_keyfile = found("key file", look_at_keyfile(&path));
     let has_database = found("database", look_at_database(settings).await);

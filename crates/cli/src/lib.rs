@@ -14,6 +14,7 @@ mod demo_upstream;
 mod doctor;
 mod exit;
 mod logging;
+mod mail;
 mod output;
 mod serve;
 

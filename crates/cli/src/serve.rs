@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use keyrack_engine::{Engine, EngineRole, Seat};
+use keyrack_engine::{Engine, EngineRole, Post, Seat};
 use keyrack_server::{App, Front, ServerSettings, Tls};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
@@ -14,7 +14,7 @@ use tokio::signal::unix::{self, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::Settings;
-use crate::{connect, exit, logging};
+use crate::{connect, exit, logging, mail};
 
 /// Serves until Ctrl-C or SIGTERM.
 pub(crate) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
@@ -155,6 +155,11 @@ async fn bind(at: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
     Ok(Some(TcpListener::bind(at).await.with_context(|| format!("cannot listen on {at}"))?))
 }
 
+fn url_of(is_tls: bool, address: SocketAddr) -> String {
+    let scheme = if is_tls { "https" } else { "http" };
+    format!("{scheme}://{address}")
+}
+
 /// A server that is ready to run.
 pub(crate) struct Server {
     pub(crate) engine: Arc<Engine>,
@@ -165,13 +170,13 @@ pub(crate) struct Server {
     grpc: Option<TcpListener>,
     metrics: Option<(TcpListener, PrometheusHandle)>,
     seat: Seat,
+    post: Post,
 }
 
 impl Server {
     /// Where it listens.
     pub(crate) fn url(&self) -> String {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://{}", self.address)
+        url_of(self.tls.is_some(), self.address)
     }
 
     /// Opens the database, loads the keys, takes a seat and binds the listeners.
@@ -187,12 +192,14 @@ impl Server {
             _ => bail!("setup must be loopback, anywhere or nowhere"),
         };
         let console_host = settings.get("console_host").map(str::to_ascii_lowercase);
+        let (mailer, public_url) = (mail::mailer(settings)?, mail::public_url(settings)?);
         let tls = tls(settings)?;
         if tls.is_none() {
             refuse_plain(settings)?;
         }
         let listener = TcpListener::bind(wanted).await.with_context(|| format!("cannot listen on {wanted}"))?;
         let address = listener.local_addr()?;
+        let post = Post { mailer, console: public_url.unwrap_or_else(|| url_of(tls.is_some(), address)) };
         let metrics = bind(settings.address("metrics.listen")?).await?;
         let grpc = bind(settings.address("grpc.listen")?).await?;
         let grpc_address = grpc.as_ref().map(TcpListener::local_addr).transpose()?;
@@ -221,7 +228,7 @@ impl Server {
             console_host,
         };
         let app = App::new(engine.clone(), server_settings);
-        Ok(Self { engine, app, address, listener, tls, grpc, metrics, seat })
+        Ok(Self { engine, app, address, listener, tls, grpc, metrics, seat, post })
     }
 
     /// Serves until `stop`, finishes what is in flight and gives the seat up.
@@ -242,6 +249,7 @@ impl Server {
             .map(|(listener, tls)| keyrack_server::serve_ext_authz(listener, self.app.clone(), tls, stopped()))
             .map(tokio::spawn);
         let front = Front::new(self.app);
+        let letters = tokio::spawn(self.engine.clone().send_letters(self.post, stopped()));
         // The engine goes on until the last request is answered.
         let (drained, engine_stop) = tokio::sync::oneshot::channel::<()>();
         let engine = apart.spawn(self.engine.clone().run(self.seat, async {
@@ -267,6 +275,7 @@ impl Server {
         if let Some(grpc) = grpc {
             let _ = grpc.await;
         }
+        let _ = letters.await;
         if let Some(metrics) = metrics {
             let _ = metrics.await;
         }

@@ -64,4 +64,6 @@ ids! {
     NodeId;
     /// Something that owners and admins are told.
     NotificationId;
+    /// A letter that is to be sent by mail.
+    LetterId;
 }

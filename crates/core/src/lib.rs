@@ -39,8 +39,8 @@ pub use digest::{KeyDigest, Pepper, TextHash};
 pub use format::{Body, Environment, KeyFormat};
 pub use guard::Guard;
 pub use id::{
-    EventId, GroupId, InvitationId, KeyId, NodeId, NotificationId, OrganizationId, RouteId, SessionId, UserId,
-    WorkspaceId,
+    EventId, GroupId, InvitationId, KeyId, LetterId, NodeId, NotificationId, OrganizationId, RouteId, SessionId,
+    UserId, WorkspaceId,
 };
 pub use month::Month;
 pub use plain::PlainKey;

@@ -19,6 +19,7 @@ use crate::clock::{Clock, Random};
 use crate::directory::{Directory, Tenant};
 use crate::keyring::{Keyring, Loader};
 use crate::lease::Lease;
+use crate::letters::Letters;
 use crate::limits::Windows;
 use crate::passwords::SlowPool;
 use crate::quota::Quotas;
@@ -61,6 +62,7 @@ pub struct Engine {
     /// False while what is in memory is of another life of the database.
     is_loaded: AtomicBool,
     pub(crate) role: Role,
+    pub(crate) letters: Letters,
     in_flight: Mutex<HashSet<(OrganizationId, Uuid, String)>>,
 }
 
@@ -123,6 +125,7 @@ impl Engine {
             lease: Lease::forever(),
             is_loaded: AtomicBool::new(false),
             role,
+            letters: Letters::default(),
             in_flight: Mutex::default(),
         };
         {

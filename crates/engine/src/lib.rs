@@ -21,6 +21,7 @@ mod keyfile;
 pub mod keyring;
 mod keys;
 mod lease;
+mod letters;
 mod limits;
 mod members;
 mod nodes;
@@ -31,6 +32,7 @@ mod patience;
 mod profile;
 mod quota;
 pub mod routes;
+mod sealing;
 mod serving;
 pub mod sessions;
 mod settings;
@@ -59,9 +61,10 @@ pub use keys::{
     CreatedKey, DEFAULT_OVERLAP, ImportKey, KeyPatch, KeyQuery, KeyView, MAX_IMPORT, MAX_METADATA, MAX_OVERLAP, NewKey,
     Page, RotateKey, RotatedKey,
 };
+pub use letters::{Letter, MailError, Mailer, Post};
 pub use members::{Invited, NewMember};
 pub use nodes::NodeView;
-pub use notices::Notifications;
+pub use notices::{Notifications, told};
 pub use organizations::{NewOrganization, OrganizationPatch};
 pub use passwords::{MAX_PASSWORD, MIN_PASSWORD};
 pub use profile::{NewSecondFactor, Protection, RecoveryCodes};

@@ -4,10 +4,12 @@ use jiff::SignedDuration;
 use keyrack_core::{Authority, InvitationId, Role, UserId, name};
 use keyrack_store::{Event, Invitation, Member, SubjectKind, UserAccount, Writer};
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use crate::actor::{Actor, Context};
 use crate::engine::{Engine, Subject};
 use crate::keys::Page;
+use crate::letters::Content;
 use crate::sessions::{Token, digest_of};
 use crate::{Error, Result};
 
@@ -81,6 +83,14 @@ impl Engine {
             expires_at: now.saturating_add(INVITATION_LENGTH).unwrap_or(now),
         };
         writer.insert_invitation(&invitation, &digest_of(token.expose())).await?;
+        let content = Content::Invitation {
+            organization: self.tenant(ctx)?.organization.name.clone(),
+            by: ctx.actor.name().to_owned(),
+            role,
+            token: Zeroizing::new(token.expose().to_owned()),
+            expires_at: invitation.expires_at,
+        };
+        self.write_letter(&mut writer, &invitation.email, &content).await?;
         let data = serde_json::json!({ "role": role });
         let subject = Subject { kind: SubjectKind::Member, id: invitation.id.0, name: &invitation.email, data };
         let event = self.event(ctx, "member.invited", subject)?;

@@ -17,6 +17,10 @@ use crate::engine::Engine;
 use crate::keys::Page;
 use crate::{Error, Result};
 
+mod words;
+
+pub use words::told;
+
 /// How often it is looked whether there is anything to tell.
 const ROUND: Duration = Duration::from_secs(30);
 /// In how many rounds it is looked for keys that nobody uses: all keys are looked at for that.

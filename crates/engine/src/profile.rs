@@ -1,6 +1,5 @@
 //! What people do about their own accounts: name, password, second factor. And what the host does for who is locked out.
 
-use keyrack_core::seal::{self, NONCE};
 use keyrack_core::{UserId, name, totp};
 use keyrack_store::{ActorKind, NewEvent, SecondFactor, UserAccount, Writer};
 use zeroize::Zeroizing;
@@ -123,10 +122,7 @@ impl Engine {
             return Err(Error::conflict("second_factor_exists", "there is a second factor already; remove it first"));
         }
         let secret: Zeroizing<[u8; totp::SECRET]> = Zeroizing::new(self.random.bytes()?);
-        let nonce: [u8; NONCE] = self.random.bytes()?;
-        let master_key = self.tokens.master_keys.first().ok_or(Error::internal("there is no master key"))?;
-        let sealed = seal::seal(master_key, &place_of(user.id), &*secret, nonce);
-        let sealed = sealed.ok_or(Error::internal("a second factor could not be sealed"))?;
+        let sealed = self.seal(&place_of(user.id), &*secret)?;
         let created_at = self.now();
         let factor = SecondFactor { user: user.id, sealed, created_at, confirmed_at: None, last_step: 0 };
         writer.put_second_factor(&factor).await?;
@@ -207,9 +203,7 @@ impl Engine {
     }
 
     fn step_of(&self, factor: &SecondFactor, code: &str) -> Result<Option<i64>> {
-        let id = seal::master_key_of(&factor.sealed);
-        let master_key = self.tokens.master_keys.iter().find(|key| Some(key.id()) == id);
-        let secret = master_key.and_then(|key| seal::open(key, &place_of(factor.user), &factor.sealed));
+        let secret = self.unseal(&place_of(factor.user), &factor.sealed);
         let secret = secret.ok_or(Error::internal("a second factor cannot be opened"))?;
         Ok(totp::step_of(&secret, &plain(code), self.now().as_second(), factor.last_step))
     }

@@ -1,5 +1,6 @@
 //! How a process is.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use keyrack_store::PoolUse;
@@ -23,6 +24,8 @@ pub struct Vitals {
     pub usage_age: Duration,
     /// How many requests could not be counted since the start.
     pub usage_lost: u64,
+    /// How many letters were sent since the start, how many attempts failed, and how many letters were given up.
+    pub letters: [u64; 3],
     /// Connections to the database.
     pub pools: Vec<PoolUse>,
 }
@@ -39,6 +42,8 @@ impl Engine {
             usage_unwritten,
             usage_age,
             usage_lost: self.usage.lost(),
+            letters: [&self.letters.sent, &self.letters.failed, &self.letters.given_up]
+                .map(|count| count.load(Ordering::Relaxed)),
             pools: self.store.pools(),
         }
     }

@@ -90,6 +90,7 @@ pub fn describe() {
     describe_counter!("keyrack_decisions_total", "Decisions by door and code; VALID lets in");
     describe_counter!("keyrack_shed_total", "Requests refused because there was no room for them");
     describe_counter!("keyrack_usage_lost_total", "Requests that came faster than they could be counted");
+    describe_counter!("keyrack_letters_total", "Letters by what became of an attempt to send them");
     describe_histogram!(REQUEST_SECONDS, Unit::Seconds, "Until an answer began, by what answered and its status");
     describe_gauge!("keyrack_serving", "1 while this process may decide");
     describe_gauge!("keyrack_keyring_secrets", "Secrets of keys that are held in memory");
@@ -115,6 +116,9 @@ pub fn observe(vitals: &Vitals) {
     gauge!("keyrack_usage_unwritten").set(number(vitals.usage_unwritten));
     gauge!("keyrack_usage_flush_age_seconds").set(vitals.usage_age.as_secs_f64());
     counter!("keyrack_usage_lost_total").absolute(vitals.usage_lost);
+    for (outcome, count) in ["sent", "failed", "given_up"].into_iter().zip(vitals.letters) {
+        counter!("keyrack_letters_total", "outcome" => outcome).absolute(count);
+    }
     for pool in &vitals.pools {
         let gauge = |state| gauge!("keyrack_pool_connections", "pool" => pool.name, "state" => state);
         gauge("busy").set(number(pool.open.saturating_sub(pool.idle)));

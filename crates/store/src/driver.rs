@@ -92,6 +92,7 @@ ids_as_args!(
     EventId,
     SessionId,
     InvitationId,
+    LetterId,
     NodeId,
     NotificationId
 );

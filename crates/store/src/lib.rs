@@ -14,6 +14,7 @@ mod event;
 mod groups;
 mod idempotency;
 mod keys;
+mod letters;
 mod migrate;
 mod nodes;
 mod notices;
@@ -36,6 +37,7 @@ pub use event::{ActorKind, AuditFilter, Event, FeedHead, NewEvent, SubjectKind};
 pub use groups::{HashProfile, KeyGroup};
 pub use idempotency::Replay;
 pub use keys::{ApiKey, KeyFilter, KeyPosition, KeySecret, KeySort, NewSecret, parse_allowlist};
+pub use letters::{Letter, Unmailed};
 pub use migrate::Migration;
 pub use nodes::{Calls, Membership, Node};
 pub use notices::{DueKey, Notification, OldSecret};
@@ -64,6 +66,7 @@ pub fn all_statements() -> impl Iterator<Item = &'static str> {
         groups::STATEMENTS,
         idempotency::STATEMENTS,
         keys::STATEMENTS,
+        letters::STATEMENTS,
         nodes::STATEMENTS,
         notices::STATEMENTS,
         organizations::STATEMENTS,

@@ -1,7 +1,7 @@
 //! The schema, in numbered steps that only go forward.
 //!
 //! Numbers come in blocks by subject: 100 the log, who follows it and the time, 200 tenancy, 300 keys, 400 doors, 500 limits
-//! and quotas, 600 usage and notices. Both trees have the same numbers.
+//! and quotas, 600 usage, notices and letters. Both trees have the same numbers.
 
 use jiff::Timestamp;
 
@@ -43,6 +43,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     510 "windows";
     600 "usage";
     610 "notices";
+    620 "letters";
 };
 
 const APPLIED: &str = "SELECT number AS value FROM migration ORDER BY number";

@@ -107,8 +107,8 @@ statements! {
     IS_MARKED = "SELECT mark AS value FROM notice_mark WHERE subject = $1 AND kind = $2";
     MARK = "INSERT INTO notice_mark (subject, kind, mark) VALUES ($1, $2, $3) \
         ON CONFLICT (subject, kind) DO UPDATE SET mark = excluded.mark WHERE notice_mark.mark <> excluded.mark";
-    INSERT = "INSERT INTO notification (id, organization_id, kind, subject_kind, subject_id, subject_name, data, created_at) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    INSERT = "INSERT INTO notification (id, organization_id, kind, subject_kind, subject_id, subject_name, data, created_at, \
+        is_mailed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, FALSE)";
     LIST = "SELECT id, organization_id, kind, subject_kind, subject_id, subject_name, data, created_at FROM notification \
         WHERE organization_id = $1 AND (id < $2 OR $2 IS NULL) ORDER BY id DESC LIMIT $3";
     FIND = "SELECT id, organization_id, kind, subject_kind, subject_id, subject_name, data, created_at FROM notification \

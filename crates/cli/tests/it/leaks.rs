@@ -62,12 +62,7 @@ async fn stored(keyrack: &Keyrack) -> Vec<(String, Vec<u8>)> {
         assert!(found.len() > 10, "{} tables", found.len());
         return found;
     }
-    for entry in std::fs::read_dir(keyrack.directory()).unwrap() {
-        let path = entry.unwrap().path();
-        if path != keyrack.keyfile {
-            found.push((path.display().to_string(), std::fs::read(path).unwrap()));
-        }
-    }
+    found.extend(files(keyrack));
     let ends: Vec<&str> =
         [".db", "-wal", ".lock"].into_iter().filter(|end| found.iter().any(|(n, _)| n.ends_with(end))).collect();
     assert_eq!(ends, [".db", "-wal", ".lock"], "the database and what lies beside it");
@@ -138,18 +133,33 @@ async fn walk(database: Database, format: &str) {
     assert!(output.contains("TRACE") && output.contains("h2::"), "the log is of the finest grain");
     assert!(!output.contains("panicked"), "{output}");
     secrets.expect_none_in("what it printed", output.as_bytes());
-    for (place, bytes) in stored_at_rest(&keyrack) {
+    for (place, bytes) in files(&keyrack) {
         secrets.expect_none_in(&place, &bytes);
+    }
+    let letters = letters(&keyrack);
+    assert!(letters.iter().any(|letter| letter.contains("To: grace@acme.test")), "{letters:?}");
+    // An invitation is in the letter to whom it invites, and what lets in nobody else.
+    secrets.0.retain(|(what, _)| what != "an invitation");
+    for letter in letters {
+        secrets.expect_none_in("a letter", letter.as_bytes());
     }
 }
 
-/// The files once nobody has them open any more.
-fn stored_at_rest(keyrack: &Keyrack) -> Vec<(String, Vec<u8>)> {
+/// The files where it works, but for the one that holds its own keys.
+fn files(keyrack: &Keyrack) -> Vec<(String, Vec<u8>)> {
     let files = std::fs::read_dir(keyrack.directory()).unwrap().map(|entry| entry.unwrap().path());
     files
-        .filter(|path| *path != keyrack.keyfile)
-        .map(|p| (p.display().to_string(), std::fs::read(p).unwrap()))
+        .filter(|path| path.is_file() && *path != keyrack.keyfile)
+        .map(|path| (path.display().to_string(), std::fs::read(path).unwrap()))
         .collect()
+}
+
+/// The letters that were written into its folder, with lines as long as they were before.
+fn letters(keyrack: &Keyrack) -> Vec<String> {
+    let outbox = std::fs::read_dir(keyrack.directory()).unwrap().map(|entry| entry.unwrap().path());
+    let outbox = outbox.filter(|path| path.extension().is_some_and(|end| end == "outbox"));
+    let letters = outbox.flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    letters.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap().replace("=\r\n", "")).collect()
 }
 
 /// Passwords, sessions and invitations.

@@ -11,6 +11,7 @@ mod command_line;
 mod errors;
 mod failures;
 mod leaks;
+mod letters;
 mod limits;
 mod matrix;
 mod nodes;

@@ -39,6 +39,7 @@ both_databases! {
             ("keyrack_serving", 1.0),
             ("keyrack_keyring_secrets", 2.0),
             ("keyrack_usage_lost_total", 0.0),
+            (r#"keyrack_letters_total{outcome="failed"}"#, 0.0),
         ] {
             assert_eq!(value(&measures, name), Some(expected), "{name} in\n{measures}");
         }

@@ -11,6 +11,7 @@ mod imports;
 mod keys_lived;
 mod keys_made;
 mod leaks;
+mod letters;
 mod limits;
 mod lost_actors;
 mod members;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::alone;
 
 /// Each setting with its flag, its variable, and values for it, which differ in what stands for `#`.
-const SETTINGS: [(&str, &str, &str, &str); 19] = [
+const SETTINGS: [(&str, &str, &str, &str); 23] = [
     ("listen", "--listen", "KEYRACK_LISTEN", "127.0.0.1:#"),
     ("database", "--database", "KEYRACK_DATABASE", "sqlite:#.db"),
     ("tls.certificate", "--tls-certificate", "KEYRACK_TLS__CERTIFICATE", "#.pem"),
@@ -20,6 +20,10 @@ const SETTINGS: [(&str, &str, &str, &str); 19] = [
     ("trusted_proxies", "--trusted-proxies", "KEYRACK_TRUSTED_PROXIES", "10.0.0.#"),
     ("console_host", "--console-host", "KEYRACK_CONSOLE_HOST", "console#.test"),
     ("setup", "--setup", "KEYRACK_SETUP", "anywhere#"),
+    ("public_url", "--public-url", "KEYRACK_PUBLIC_URL", "https://keys#.test"),
+    ("mail.url", "--mail-url", "KEYRACK_MAIL__URL", "smtp://user:secret#@mail.test"),
+    ("mail.from", "--mail-from", "KEYRACK_MAIL__FROM", "keys#@acme.test"),
+    ("mail.ca", "--mail-ca", "KEYRACK_MAIL__CA", "#.pem"),
     ("failure_limit", "--failure-limit", "KEYRACK_FAILURE_LIMIT", "10#"),
     ("egress.allow", "--egress-allow", "KEYRACK_EGRESS__ALLOW", "10.0.0.#"),
     ("grpc.listen", "--grpc-listen", "KEYRACK_GRPC__LISTEN", "127.0.0.1:#"),
@@ -37,7 +41,7 @@ fn value(values: &str, who: &str) -> String {
 
 /// The setting as it is to be shown.
 fn shown(key: &str, value: &str, source: &str) -> Value {
-    json!({"value": if key == "key" { "(set)" } else { value }, "source": source})
+    json!({"value": if matches!(key, "key" | "mail.url") { "(set)" } else { value }, "source": source})
 }
 
 fn config(program: Program) -> Value {
