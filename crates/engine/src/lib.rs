@@ -76,7 +76,8 @@ pub use settle::{Receipt, Witness};
 pub use tiers::Tiers;
 pub use tokens::MadeToken;
 pub use usage::{
-    Call, EndpointUse, KeyUsage, SecretUsage, TimeUse, UsageAbout, UsageQuery, UsageReport, UsageTotals, Visit, WEEK,
+    AcrossKeys, Call, EndpointUse, KeyUsage, SecretUsage, TimeUse, UsageAbout, UsageQuery, UsageReport, UsageTotals,
+    Visit, WEEK,
 };
 pub use verify::{KnownKey, Person, Presented, Verdict};
 pub use vitals::Vitals;

@@ -184,8 +184,10 @@ statements! {
     FIND = concat!(select_key!(), "WHERE k.organization_id = $1 AND k.id = $2");
     FIND_ANYWHERE = concat!(select_key!(), "WHERE k.id = $1");
     LIST_BY_CREATION = concat!(select_key!(), filter_keys!(), "AND (k.id < $8 OR $8 IS NULL) ORDER BY k.id DESC LIMIT $9");
-    LIST_BY_USE = concat!(select_key!(), filter_keys!(), "AND (COALESCE(", last_use!(), ", 0) > $8 OR (COALESCE(",
-        last_use!(), ", 0) = $8 AND k.id > $9) OR $8 IS NULL) ORDER BY COALESCE(", last_use!(), ", 0), k.id LIMIT $10");
+    // No index has the order of last uses, so all of them are looked at: once, and nothing else of keys that are not on the page.
+    LIST_BY_USE = concat!("WITH candidate AS MATERIALIZED (SELECT k.id, COALESCE(", last_use!(), ", 0) AS used FROM api_key k ",
+        filter_keys!(), ") ", select_key!(), "WHERE k.id IN (SELECT id FROM candidate WHERE used > $8 OR (used = $8 AND id > $9) \
+        OR $8 IS NULL ORDER BY used, id LIMIT $10) ORDER BY COALESCE(", last_use!(), ", 0), k.id");
     LIST_LIVE_OF_GROUP = concat!(select_key!(), "WHERE k.organization_id = $1 AND k.group_id = $2 \
         AND k.switch <> 'revoked' AND (k.expires_at IS NULL OR k.expires_at > $3) ORDER BY k.id LIMIT $4");
     LIST_LIVE_OF_WORKSPACE = concat!(select_key!(), "WHERE k.organization_id = $1 AND k.workspace_id = $2 \

@@ -3,6 +3,7 @@
 //! A thread that answers notes what it saw in a list of its own and goes on. Beside it the lists are added up (`tally`), written
 //! into a journal or straight into the counts of minutes (`keep`), and those into hours and days (`tend`).
 
+mod across;
 mod keep;
 mod report;
 mod tally;
@@ -24,6 +25,7 @@ use keyrack_store::UsageCounts;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+pub use across::AcrossKeys;
 pub use report::{EndpointUse, KeyUsage, SecretUsage, TimeUse, UsageAbout, UsageQuery, UsageReport, UsageTotals, WEEK};
 pub use visit::Visit;
 pub(crate) use visit::seen;
@@ -114,6 +116,7 @@ pub(crate) struct Usage {
     kept: Mutex<Kept>,
     /// One report at a time looks at every key.
     reports: tokio::sync::Mutex<()>,
+    lately: across::Lately,
     lost: AtomicU64,
     lag: Lag,
 }
@@ -134,6 +137,7 @@ impl Default for Usage {
             called: Notify::new(),
             kept: Mutex::default(),
             reports: tokio::sync::Mutex::default(),
+            lately: across::Lately::default(),
             lost: AtomicU64::new(0),
             lag: Lag { rows: AtomicUsize::new(0), since: Instant::now(), flushed: AtomicU64::new(0) },
         }

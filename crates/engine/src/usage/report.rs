@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use compact_str::CompactString;
 use jiff::{SignedDuration, Timestamp};
-use keyrack_core::usage::{Latency, Method, Network, Span, StatusClass, UNTIMED, UNUSED_FOR};
+use keyrack_core::usage::{Latency, Method, Span, StatusClass, UNTIMED};
 use keyrack_core::{KeyId, Reason};
 use keyrack_store::{KeySecret, Reader, UsageCounts, UsageKind, UsageOf, UsageRow, UsageSubject};
 
 use super::INSTANCE;
+use super::across::{AcrossKeys, Look};
 use crate::actor::Context;
 use crate::engine::Engine;
 use crate::{Error, Result};
@@ -17,8 +18,6 @@ use crate::{Error, Result};
 const MAX_TIMES: i64 = 3000;
 /// Days of a week.
 pub const WEEK: usize = 7;
-/// How many keys and networks it names.
-const TOP: i64 = 10;
 /// How many addresses it names from which an old secret was used.
 const ADDRESSES: i64 = 20;
 
@@ -135,22 +134,33 @@ pub struct UsageReport {
     pub endpoints: Vec<EndpointUse>,
     /// Of a key, its secrets.
     pub secrets: Vec<SecretUsage>,
-    /// Of anything else, the keys with the most requests.
-    pub top_keys: Vec<KeyUsage>,
-    /// Of an organization or the instance, the networks from which the most texts came that are no key.
-    pub unknown_from: Option<Vec<(Network, u64)>>,
-    /// How many live keys have not been used for 90 days, and are older than that.
-    pub unused_keys: Option<u64>,
+    /// Of anything else, what a look at every key has found.
+    pub across_keys: Option<AcrossKeys>,
 }
 
 impl Engine {
     /// What was counted of something.
     pub async fn usage(&self, ctx: &Context, query: &UsageQuery) -> Result<UsageReport> {
-        let now = self.now();
-        let (from, to) = bounds(query, now)?;
-        // All but a key's look at every key of the organization: one report at a time does that.
-        let is_large = !matches!(query.about, UsageAbout::Key(_));
-        let _turn = if is_large { Some(self.usage.reports.lock().await) } else { None };
+        let (mut report, look) = self.usage_but_across_keys(ctx, query).await?;
+        if let Some(look) = look {
+            report.across_keys = Some(self.look_across_keys(look).await?);
+        }
+        Ok(report)
+    }
+
+    /// The same of the last minutes, hours or days, for people: where it takes long to look at every key, that may have been
+    /// done some minutes ago.
+    pub async fn usage_lately(&self, ctx: &Context, about: UsageAbout, by: Span) -> Result<UsageReport> {
+        let query = UsageQuery { about, from: None, to: None, by };
+        let (mut report, look) = self.usage_but_across_keys(ctx, &query).await?;
+        if let Some(look) = look {
+            report.across_keys = Some(self.seen_across_keys(look).await?);
+        }
+        Ok(report)
+    }
+
+    async fn usage_but_across_keys(&self, ctx: &Context, query: &UsageQuery) -> Result<(UsageReport, Option<Look>)> {
+        let (from, to) = bounds(query, self.now())?;
         let mut reader = self.reader().await?;
         let (subject, of) = self.usage_subject(&mut reader, ctx, &query.about).await?;
         let rows = reader.usage(&subject, query.by, from, to).await?;
@@ -162,37 +172,18 @@ impl Engine {
             times: times(&rows, query.by, from, to),
             endpoints: endpoints(rows.iter()),
             secrets: Vec::new(),
-            top_keys: Vec::new(),
-            unknown_from: None,
-            unused_keys: None,
+            across_keys: None,
         };
-        if let UsageAbout::Key(key) = query.about {
-            for secret in reader.list_secrets(key).await? {
-                let version = secret.version;
-                let used_from = reader.old_secret_uses(key, version, ADDRESSES).await?;
-                let totals = totals(rows.iter().filter(|row| row.version == version));
-                report.secrets.push(SecretUsage { secret, totals, used_from });
-            }
-            return Ok(report);
+        let UsageAbout::Key(key) = query.about else {
+            return Ok((report, Some(Look { subject, of, by: query.by, time: (from, to) })));
+        };
+        for secret in reader.list_secrets(key).await? {
+            let version = secret.version;
+            let used_from = reader.old_secret_uses(key, version, ADDRESSES).await?;
+            let totals = totals(rows.iter().filter(|row| row.version == version));
+            report.secrets.push(SecretUsage { secret, totals, used_from });
         }
-        let span = longer(query.by);
-        let time = kept((span.start_of(from), span.next(span.start_of(before(to)))), span, now);
-        for top in reader.usage_top(&of, UsageKind::Key, span, time, TOP).await? {
-            let key = KeyId(top.id);
-            let name = reader.find_key(of.organization, key).await?.map(|key| key.name);
-            report.top_keys.push(KeyUsage { key, name, granted: top.granted, denied: top.denied });
-        }
-        if matches!(subject.kind, UsageKind::Organization) {
-            // By day there are none; the hours of those days are kept for a while.
-            let span = query.by.min(Span::Hour);
-            let top = reader.usage_top(&of, UsageKind::Network, span, kept((from, to), span, now), TOP).await?;
-            report.unknown_from = Some(top.iter().map(|top| (Network::from_bits(top.id), top.denied)).collect());
-        }
-        if query.about != UsageAbout::Instance {
-            let since = now.saturating_sub(UNUSED_FOR).unwrap_or(Timestamp::MIN);
-            report.unused_keys = Some(reader.count_unused_keys(&of, now, since).await?);
-        }
-        Ok(report)
+        Ok((report, None))
     }
 
     /// How many requests there were of each of these keys, kept out or not, in each of the last seven days, the oldest first.
@@ -286,7 +277,7 @@ fn bounds(query: &UsageQuery, now: Timestamp) -> Result<(Timestamp, Timestamp)> 
 }
 
 /// The span in which keys are compared: there are fewer of those in the same time.
-fn longer(span: Span) -> Span {
+pub(super) fn longer(span: Span) -> Span {
     match span {
         Span::Minute => Span::Hour,
         Span::Hour | Span::Day => Span::Day,
@@ -294,14 +285,9 @@ fn longer(span: Span) -> Span {
 }
 
 /// What of a time is kept by such spans.
-fn kept((from, to): (Timestamp, Timestamp), span: Span, now: Timestamp) -> (Timestamp, Timestamp) {
+pub(super) fn kept((from, to): (Timestamp, Timestamp), span: Span, now: Timestamp) -> (Timestamp, Timestamp) {
     let kept = now.saturating_sub(span.kept_for()).unwrap_or(Timestamp::MIN);
     (from.max(span.start_of(kept)), to)
-}
-
-/// The last moment before one.
-fn before(at: Timestamp) -> Timestamp {
-    at.saturating_sub(SignedDuration::from_micros(1)).unwrap_or(at)
 }
 
 /// Adds rows up by something that they have.

@@ -6,8 +6,8 @@ use super::show;
 
 /// Requests of a week, as small as a word.
 pub(in crate::console) struct Sparkline {
-    /// Bars by their place and height.
-    pub(in crate::console) bars: Vec<(usize, u64, u64)>,
+    /// All bars as one path.
+    pub(in crate::console) path: String,
     pub(in crate::console) total: String,
 }
 
@@ -20,12 +20,9 @@ impl Sparkline {
         let bar = |(at, requests): (usize, &u64)| {
             // Something is never shown as nothing.
             let height = if *requests == 0 { 0 } else { (requests * Self::HEIGHT / most).max(2) };
-            (at * 9, Self::HEIGHT - height, height)
+            if height == 0 { String::new() } else { format!("M{} {}h7v-{height}h-7z", at * 9, Self::HEIGHT) }
         };
-        Self {
-            bars: days.iter().enumerate().map(bar).filter(|(.., height)| *height > 0).collect(),
-            total: show::count(days.iter().sum()),
-        }
+        Self { path: days.iter().enumerate().map(bar).collect(), total: show::count(days.iter().sum()) }
     }
 }
 

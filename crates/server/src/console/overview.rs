@@ -6,7 +6,7 @@ use axum::response::Response;
 use jiff::{SignedDuration, Timestamp};
 use keyrack_core::Month;
 use keyrack_core::usage::Span;
-use keyrack_engine::{AuditFilter, QuotaUse, UsageAbout, UsageQuery, UsageReport};
+use keyrack_engine::{AcrossKeys, AuditFilter, QuotaUse, UsageAbout};
 use serde::Deserialize;
 
 use super::audit;
@@ -70,7 +70,7 @@ pub(super) struct TopKey {
     pub(super) is_denied_a_lot: bool,
 }
 
-fn top_keys(report: &UsageReport) -> Vec<TopKey> {
+fn top_keys(across: &AcrossKeys) -> Vec<TopKey> {
     let row = |key: &keyrack_engine::KeyUsage| TopKey {
         id: key.key.to_string(),
         name: key.name.clone(),
@@ -78,7 +78,13 @@ fn top_keys(report: &UsageReport) -> Vec<TopKey> {
         denied: show::count(key.denied),
         is_denied_a_lot: key.denied > 10 && key.denied > key.granted / 10,
     };
-    report.top_keys.iter().map(row).collect()
+    across.top_keys.iter().map(row).collect()
+}
+
+/// When keys were last compared, where that was not just now.
+fn compared(across: Option<&AcrossKeys>, now: Timestamp) -> Option<show::Moment> {
+    let at = across?.at;
+    (now.duration_since(at) >= SignedDuration::from_secs(10)).then(|| show::Moment::new(at, now))
 }
 
 #[derive(Template)]
@@ -97,6 +103,7 @@ struct Managed {
     unused_keys: u64,
     has_keys: bool,
     top_keys: Vec<TopKey>,
+    compared: Option<show::Moment>,
     notices: Vec<notifications::Line>,
     lines: Vec<audit::Line>,
 }
@@ -113,8 +120,8 @@ pub(super) async fn show(State(app): State<App>, visit: Visit) -> Result<Respons
 
 async fn managed(app: &App, visit: &Visit) -> Result<Managed, ApiError> {
     let (engine, ctx, now) = (&app.engine, &visit.context, visit.frame.now);
-    let query = UsageQuery { about: UsageAbout::Everything, from: None, to: None, by: Span::Day };
-    let report = engine.usage(ctx, &query).await?;
+    let report = engine.usage_lately(ctx, UsageAbout::Everything, Span::Day).await?;
+    let across = report.across_keys.as_ref();
     let one = keyrack_engine::KeyQuery { limit: 1, ..Default::default() };
     let told = engine.list_notifications(ctx, None, LINES).await?.page.data.into_iter();
     let audit = engine.list_audit(ctx, &AuditFilter::default(), LINES).await?.data.into_iter();
@@ -122,9 +129,10 @@ async fn managed(app: &App, visit: &Visit) -> Result<Managed, ApiError> {
         chart: Bars::new(&report.times, "%b %-d"),
         granted: show::count(report.totals.granted.requests),
         denied: show::count(report.totals.denied()),
-        unused_keys: report.unused_keys.unwrap_or(0),
+        unused_keys: across.and_then(|across| across.unused_keys).unwrap_or(0),
         has_keys: !engine.list_keys(ctx, one).await?.data.is_empty(),
-        top_keys: top_keys(&report),
+        top_keys: across.map(top_keys).unwrap_or_default(),
+        compared: compared(across, now),
         notices: told.map(|(one, is_read)| notifications::Line::new(one, is_read, now)).collect(),
         lines: audit.map(|event| audit::Line::new(event, now)).collect(),
     })
@@ -158,6 +166,7 @@ struct UsagePage {
     mean: Option<String>,
     endpoints: Vec<EndpointRow>,
     top_keys: Vec<TopKey>,
+    compared: Option<show::Moment>,
     unknown_from: Vec<(String, String)>,
     groups: Vec<String>,
     workspaces: Vec<(String, String)>,
@@ -171,21 +180,21 @@ pub(super) async fn usage(
 ) -> Result<Response, ApiError> {
     let (engine, ctx, now) = (&app.engine, &visit.context, visit.frame.now);
     let tenant = visit.tenant(&app)?;
-    let (by, length, label) = match wanted.by.as_str() {
-        "minute" => (Span::Minute, SignedDuration::from_hours(1), "%H:%M"),
-        "hour" => (Span::Hour, SignedDuration::from_hours(24), "%H:%M"),
-        _ => (Span::Day, SignedDuration::from_hours(29 * 24), "%b %-d"),
+    let (by, label) = match wanted.by.as_str() {
+        "minute" => (Span::Minute, "%H:%M"),
+        "hour" => (Span::Hour, "%H:%M"),
+        _ => (Span::Day, "%b %-d"),
     };
     let about = match (wanted.group.is_empty(), wanted.workspace.is_empty()) {
         (false, _) => UsageAbout::Group(wanted.group.clone()),
         (_, false) => UsageAbout::Workspace(wanted.workspace.clone()),
         _ => UsageAbout::Everything,
     };
-    let query = UsageQuery { about, from: now.checked_sub(length).ok(), to: None, by };
-    let report = engine.usage(ctx, &query).await?;
+    let report = engine.usage_lately(ctx, about, by).await?;
+    let across = report.across_keys.as_ref();
     let quota = Quota::new(&engine.quota_use(ctx).await?, tenant.organization.tier.as_str(), now);
     let denials = report.totals.denials.iter().map(|(code, number)| ((*code).to_owned(), show::count(*number)));
-    let unknown = report.unknown_from.iter().flatten();
+    let unknown = across.and_then(|across| across.unknown_from.as_ref()).into_iter().flatten();
     let (groups, workspaces) = super::keys::create::offered(&tenant);
     shown(&UsagePage {
         quota,
@@ -195,7 +204,8 @@ pub(super) async fn usage(
         denials: denials.collect(),
         mean: report.totals.latency.map(|latency| show::micros(latency.mean)),
         endpoints: endpoints(&report),
-        top_keys: top_keys(&report),
+        top_keys: across.map(top_keys).unwrap_or_default(),
+        compared: compared(across, now),
         unknown_from: unknown.map(|(network, number)| (network.to_string(), show::count(*number))).collect(),
         groups,
         workspaces,

@@ -1,8 +1,8 @@
 //! What was counted.
 
 use keyrack_client::wire;
-use keyrack_core::usage::Latency;
-use keyrack_engine::{UsageReport, UsageTotals};
+use keyrack_core::usage::{Latency, Network};
+use keyrack_engine::{AcrossKeys, KeyUsage, UsageReport, UsageTotals};
 
 use super::Wire as _;
 
@@ -17,19 +17,17 @@ pub(crate) fn usage(report: UsageReport, is_key: bool) -> wire::Usage {
         last_user_agent: of.secret.last_user_agent,
         used_from: of.used_from.into_iter().map(|(address, at)| wire::UsedFrom { address, last_used_at: at }).collect(),
     });
-    let keys = report.top_keys.into_iter().map(|key| wire::UsageKey {
-        id: key.key.0,
-        name: key.name,
-        granted: key.granted,
-        denied: key.denied,
-    });
-    let networks = report.unknown_from.map(|networks| {
-        let network = |(network, requests): (keyrack_core::usage::Network, u64)| wire::UsageNetwork {
-            network: network.to_string(),
-            requests,
-        };
-        networks.into_iter().map(network).collect()
-    });
+    let key =
+        |key: KeyUsage| wire::UsageKey { id: key.key.0, name: key.name, granted: key.granted, denied: key.denied };
+    let network = |(network, requests): (Network, u64)| wire::UsageNetwork { network: network.to_string(), requests };
+    let (top_keys, unknown_from, unused_keys) = match report.across_keys {
+        None => (None, None, None),
+        Some(AcrossKeys { top_keys, unknown_from, unused_keys, .. }) => (
+            Some(top_keys.into_iter().map(key).collect()),
+            unknown_from.map(|networks| networks.into_iter().map(network).collect()),
+            unused_keys,
+        ),
+    };
     let endpoints = report.endpoints.into_iter().map(|of| wire::UsageEndpoint {
         endpoint: some_text(&of.endpoint),
         method: some_text(of.method.as_str()),
@@ -49,9 +47,9 @@ pub(crate) fn usage(report: UsageReport, is_key: bool) -> wire::Usage {
         times: report.times.iter().map(|t| wire::UsageTime { start: t.start, total: usage_total(&t.totals) }).collect(),
         endpoints: endpoints.collect(),
         secrets: is_key.then(|| secrets.collect()),
-        top_keys: (!is_key).then(|| keys.collect()),
-        unknown_from: networks,
-        unused_keys: report.unused_keys,
+        top_keys,
+        unknown_from,
+        unused_keys,
     }
 }
 
