@@ -13,6 +13,7 @@ mod inside;
 mod limits;
 mod load;
 mod pages;
+mod sign_ins;
 mod start;
 mod tower_layer;
 
@@ -73,6 +74,8 @@ enum Part {
     Changes,
     /// Pages of the console
     Pages,
+    /// Verifying while somebody guesses passwords
+    SignIns,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -95,6 +98,9 @@ fn main() -> anyhow::Result<()> {
         }
         if wants(Part::Doors) {
             doors::measure(&options, &sqlite)?;
+        }
+        if wants(Part::SignIns) {
+            sign_ins::measure(&options, &sqlite)?;
         }
         let postgres = match &cluster {
             Some(cluster) if wants(Part::Start) || wants(Part::Changes) || wants(Part::Pages) => {

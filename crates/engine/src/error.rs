@@ -35,7 +35,10 @@ pub enum Error {
     /// The idempotency key was used for another request.
     #[error("the Idempotency-Key was used for a different request")]
     IdempotencyMismatch,
-    /// The database cannot be used now, or a bounded queue is full. Trying later helps.
+    /// A bounded queue is full. Trying later helps.
+    #[error("there is too much to do at this moment; try again in a while")]
+    Overloaded,
+    /// The database cannot be used now. Trying later helps.
     #[error("{0}")]
     Unavailable(&'static str, #[source] Option<StoreError>),
     /// The change is committed, but a serving process has not been seen to apply it.

@@ -1,7 +1,7 @@
 //! Slow hashes on a bounded pool: passwords, and the keys of groups with the bcrypt profile.
 
 use argon2::{Argon2, PasswordHasher as _, PasswordVerifier as _};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::{Error, Result};
 
@@ -17,22 +17,42 @@ pub const MAX_PASSWORD: usize = 1024;
 pub struct SlowPool {
     running: Semaphore,
     admitted: Semaphore,
-}
-
-impl Default for SlowPool {
-    fn default() -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2));
-        Self { running: Semaphore::new(threads), admitted: Semaphore::new(QUEUE) }
-    }
+    /// Whether everything else goes first.
+    is_patient: bool,
 }
 
 impl SlowPool {
+    /// For keys: whoever waits knocks with one.
+    pub fn for_keys() -> Self {
+        Self::new(false)
+    }
+
+    /// For passwords: anybody may have them hashed, so that is done in the time that nothing else needs.
+    pub fn for_passwords() -> Self {
+        Self::new(true)
+    }
+
+    fn new(is_patient: bool) -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2));
+        Self { running: Semaphore::new(threads), admitted: Semaphore::new(QUEUE), is_patient }
+    }
+
     /// Runs a slow function, or refuses at once if too many wait.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        const BUSY: Error = Error::Unavailable("too many slow hashes are waiting", None);
-        let _admitted = self.admitted.try_acquire().map_err(|_| BUSY)?;
-        let _running = self.running.acquire().await.map_err(|_| BUSY)?;
-        tokio::task::spawn_blocking(work).await.map_err(|e| Error::Internal("a slow hash failed", Some(Box::new(e))))
+        let _admitted = self.admitted.try_acquire().map_err(|_| Error::Overloaded)?;
+        let _running = self.running.acquire().await.map_err(|_| Error::Overloaded)?;
+        let failed = |e| Error::Internal("a slow hash failed", Some(e));
+        if !self.is_patient {
+            return tokio::task::spawn_blocking(work).await.map_err(|e| failed(Box::new(e)));
+        }
+        // A thread that has stepped back may not step forward again, so each of these does one thing.
+        let (done, result) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("password".to_owned()).spawn(move || {
+            step_back();
+            let _ = done.send(work());
+        });
+        thread.map_err(|e| failed(Box::new(e)))?;
+        result.await.map_err(|e| failed(Box::new(e)))
     }
 
     /// The argon2id hash of a password, in PHC form.
@@ -60,6 +80,13 @@ impl SlowPool {
         })
         .await
     }
+}
+
+/// Has the system give this thread only the time that no other wants. Where that is not so simple, all have the same.
+fn step_back() {
+    // Elsewhere it would be the whole process.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, 19);
 }
 
 /// argon2id with 19 MiB, two passes and one lane, as OWASP recommends at least.

@@ -117,6 +117,8 @@ impl From<Error> for ApiError {
             Error::IdempotencyMismatch => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_mismatch", error.to_string())
             }
+            // Counted, and not logged: whoever has us refuse much must not fill the log with it.
+            Error::Overloaded => crate::load::overloaded(),
             Error::Unavailable(what, source) => {
                 tracing::warn!(error = ?source, "{what}");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", what)

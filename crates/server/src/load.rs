@@ -76,10 +76,10 @@ impl Load {
     }
 }
 
-fn overloaded() -> ApiError {
+/// What whoever finds no room is told; it is counted.
+pub(crate) fn overloaded() -> ApiError {
     metrics::counter!("keyrack_shed_total").increment(1);
-    let message = "there is too much to do at this moment; try again in a while";
-    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", keyrack_engine::Error::Overloaded.to_string())
 }
 
 #[cfg(test)]

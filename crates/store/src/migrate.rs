@@ -37,6 +37,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     200 "tenancy";
     210 "second_factors";
     300 "keys";
+    310 "key_names";
     400 "routes";
     410 "route_cors";
     500 "limits";

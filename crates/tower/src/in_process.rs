@@ -108,6 +108,7 @@ impl Note {
 
 fn undecided(error: Error) -> Undecided {
     match error {
+        Error::Overloaded => Undecided("there is too much to do"),
         Error::Unavailable(what, source) => {
             tracing::warn!(error = ?source, "{what}");
             Undecided(what)

@@ -1,6 +1,6 @@
 //! Groups, workspaces, routes and settings, in the browser.
 
-use keyrack_testkit::Upstream;
+use keyrack_testkit::{Browser, Upstream};
 use serde_json::json;
 
 use crate::support::{Desk, text};
@@ -54,7 +54,22 @@ async fn a_route_is_made_tried_and_closed() {
     desk.http().get("/contacts").bearer(&secret).send().await.expect_status(200);
     desk.http().post("/contacts").bearer(&secret).send().await.expect_status(403);
 
+    // From what was refused, two clicks lead to why.
+    let id = text(&reader["key"]["id"]);
+    let page = format!("/organizations/acme/keys/{id}");
+    let is_counted = async |browser: &Browser| {
+        desk.open(&page).await;
+        browser.texts("td a").await.contains(&"Explain".to_owned())
+    };
+    browser.wait("the refusal is counted", is_counted).await;
+    browser.run("[...document.querySelectorAll('td a')].find(a => a.innerText === 'Explain').click()", vec![]).await;
+    browser.wait_for_text("Explain a decision").await;
+    browser.press("Explain").await;
+    browser.wait_for_text("Give the key the scope contacts:write.").await;
+
     // A line that was refused, pasted: it says what is missing, and the page does not keep the key.
+    desk.open("/organizations/acme/routes").await;
+    browser.press("Contacts").await;
     browser.press("Try it").await;
     browser.wait_for_text("Explain a decision").await;
     let line = format!("curl -X POST {}/contacts -H 'Authorization: Bearer {secret}' -d '{{}}'", desk.keyrack.url());
@@ -63,7 +78,6 @@ async fn a_route_is_made_tried_and_closed() {
     browser.wait_for_text("Give the key the scope contacts:write.").await;
     assert!(!browser.client.source().await.unwrap().contains(&secret));
     assert!(!desk.keyrack.output().contains(&secret));
-    let id = text(&reader["key"]["id"]);
     browser.fill("A key, its id, or a whole curl line", &id).await;
     browser.choose("Method", "GET").await;
     browser.press("Explain").await;

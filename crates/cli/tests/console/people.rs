@@ -1,7 +1,8 @@
 //! Coming in and going out: the set-up link, passwords, codes, invitations, and what a member does not see.
 
+use futures_util::future::join_all;
 use keyrack_core::totp;
-use keyrack_testkit::{Browser, Program};
+use keyrack_testkit::{Browser, Http, Program};
 use serde_json::json;
 
 use crate::support::{Desk, KEYRACK, sign_in};
@@ -58,6 +59,36 @@ async fn the_set_up_link_makes_the_first_owner_and_is_gone_for_good() {
         browser.run("return [...document.querySelectorAll('input[name=group]:checked')].map(e => e.value)", vec![]);
     assert_eq!(chosen.await, json!(["management"]));
     assert!(!fresh.program.stdout().contains("ada's own password"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_hundred_set_ups_at_once_one_is_made() {
+    let fresh = Fresh::start();
+    let http = Http::new(&fresh.url);
+    let (_, asked) = fresh.link.split_once("/setup").unwrap();
+    let page = http.get(&format!("/setup{asked}")).send().await.expect_status(200);
+    let cookie = page.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let text = page.text();
+    let form_token = text.split("name=\"form_token\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let link_token = asked.strip_prefix("?token=").unwrap();
+    let post = async |number: usize| {
+        let fields = [
+            ("form_token", &*form_token),
+            ("token", link_token),
+            ("organization", &format!("acme-{number}")),
+            ("owner_email", &format!("owner{number}@acme.test")),
+            ("password", "a password of one's own"),
+        ];
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let request = http.post("/setup").header("cookie", &cookie).header("origin", &fresh.url);
+        request.header("content-type", "application/x-www-form-urlencoded").body(body).send().await.status
+    };
+    let mut statuses = join_all((0..100).map(post)).await;
+    statuses.sort_unstable();
+    assert_eq!(statuses[0], 303, "{statuses:?}");
+    // The others come too late, or find no room for their password.
+    assert!(statuses[1..].iter().all(|status| matches!(status, 404 | 503)), "{statuses:?}");
+    assert_eq!(http.get(&format!("/setup{asked}")).send().await.status, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]

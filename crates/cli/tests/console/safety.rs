@@ -1,5 +1,6 @@
 //! What other sites and stored texts can do here: nothing.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,16 +11,58 @@ use serde_json::json;
 use crate::screens::Furnished;
 use crate::support::Desk;
 
-/// Texts that would be scripts, were they not written as texts.
-const PAYLOADS: [&str; 8] = [
+/// Texts that would be scripts, were they not written as texts: in elements, attributes, addresses, comments and templates.
+const PAYLOADS: [&str; 50] = [
     "<script>alert(1)</script>",
-    "\"><img src=x onerror=alert(1)>",
+    r#""><img src=x onerror=alert(1)>"#,
     "' onmouseover='alert(1)' x='",
     "</textarea><svg onload=alert(1)>",
     "{{7*7}}{% raw %}${alert(1)}",
     "javascript:alert(1)//",
     "</title><script>alert(1)</script>",
     "<iframe srcdoc='<script>parent.alert(1)</script>'>",
+    "<ScRiPt>alert(1)</sCrIpT>",
+    "<script src=//evil.test/alert(1).js></script>",
+    "<scr<script>ipt>alert(1)</scr</script>ipt>",
+    r#""><script>alert(1)</script>"#,
+    "'><script>alert(1)</script>",
+    "--><script>alert(1)</script><!--",
+    "]]><script>alert(1)</script>",
+    "</style><script>alert(1)</script>",
+    "</script><script>alert(1)</script>",
+    "</option></select><img src=x onerror=alert(1)>",
+    "</code></pre><img src=x onerror=alert(1)>",
+    "</noscript><img src=x onerror=alert(1)>",
+    r#"<noscript><p title="</noscript><img src=x onerror=alert(1)>">"#,
+    "<img src=x onerror=alert(1)//",
+    "<img/src=x/onerror=alert(1)>",
+    r#"<img src="x` `<script>alert(1)</script>"` `>"#,
+    "<svg><script>alert(1)</script></svg>",
+    "<svg><animate onbegin=alert(1) attributeName=x dur=1s>",
+    "<svg/onload=alert(1)>",
+    r#"<svg><a xlink:href="javascript:alert(1)"><text y=9>x</text></a></svg>"#,
+    "<math><mtext><table><mglyph><style><img src=x onerror=alert(1)>",
+    r#"<math href="javascript:alert(1)">x</math>"#,
+    "<body onload=alert(1)>",
+    "<details open ontoggle=alert(1)>",
+    "<input autofocus onfocus=alert(1)>",
+    r#"" autofocus onfocus=alert(1) x=""#,
+    r#"" style="animation-name:x" onanimationstart="alert(1)"#,
+    "<video><source onerror=alert(1)></video>",
+    "<audio src=x onerror=alert(1)>",
+    r#"<object data="javascript:alert(1)"></object>"#,
+    r#"<embed src="javascript:alert(1)">"#,
+    r#"<a href="javascript:alert(1)">click</a>"#,
+    r#"<a href="data:text/html,<script>alert(1)</script>">x</a>"#,
+    r#"<form action="javascript:alert(1)"><button>x</button></form>"#,
+    r#"<button form=x formaction="javascript:alert(1)">x</button>"#,
+    r#"<base href="javascript:alert(1)//">"#,
+    r#"<meta http-equiv=refresh content="0;url=javascript:alert(1)">"#,
+    r#"<link rel=stylesheet href="data:text/css,*{x:expression(alert(1))}">"#,
+    "<template><script>alert(1)</script></template>",
+    "&lt;script&gt;alert(1)&lt;/script&gt;",
+    "&#60;script&#62;alert(1)&#60;/script&#62;",
+    r"\u003cscript\u003ealert(1)\u003c/script\u003e",
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,20 +72,21 @@ async fn stored_texts_are_shown_as_texts_on_every_page() {
     let furnished = Furnished::new(desk).await;
     let desk = &furnished.desk;
     let mut live = String::new();
-    for payload in PAYLOADS {
-        desk.make("/api/workspaces", json!({"slug": format!("w{}", payload.len()), "name": payload})).await;
+    for (number, payload) in PAYLOADS.into_iter().enumerate() {
+        desk.make("/api/workspaces", json!({"slug": format!("w{number}"), "name": payload})).await;
         let key = json!({"name": payload, "description": payload, "metadata": {payload: payload}});
         let made = desk.make("/api/keys", key).await;
         let id = made["key"]["id"].as_str().unwrap().to_owned();
         let revoke = format!("/api/keys/{id}/revoke");
         let secret = made["secret"].as_str().unwrap();
         desk.http().get("/contacts").bearer(secret).header("user-agent", payload).send().await;
-        let group = json!({"name": format!("g{}", payload.len()), "description": payload});
+        let group = json!({"name": format!("g{number}"), "description": payload});
         desk.make("/api/groups", group).await;
         let target = json!({"kind": "upstream", "url": "http://127.0.0.1:9"});
-        let route = json!({"name": payload, "path": format!("/r{}", payload.len()), "guard": {"public": true}, "target": target});
+        let route =
+            json!({"name": payload, "path": format!("/r{number}"), "guard": {"public": true}, "target": target});
         desk.make("/api/routes", route).await;
-        if payload == PAYLOADS[0] {
+        if number == 0 {
             live = id;
         } else {
             owner.post(&revoke).json(&json!({"reason": payload})).send().await.expect_status(200);
@@ -57,8 +101,14 @@ async fn stored_texts_are_shown_as_texts_on_every_page() {
     let mut seen = 0;
     let of_live =
         ["", "/edit", "/rotate", "/revoke"].map(|page| ("of it", format!("/organizations/acme/keys/{live}{page}")));
-    for (name, path) in furnished.pages().into_iter().chain(of_live) {
+    let mut pages: VecDeque<_> = furnished.pages().into_iter().chain(of_live).collect();
+    while let Some((name, path)) = pages.pop_front() {
         desk.open(&path).await;
+        // Lists go on for some pages.
+        let next = desk.browser.run("return document.querySelector('a[rel=next]')?.href ?? null", vec![]).await;
+        if let Some(next) = next.as_str().and_then(|next| next.strip_prefix(&desk.at(""))) {
+            pages.push_back((name, next.to_owned()));
+        }
         let dialog = desk.browser.client.get_alert_text().await;
         assert!(dialog.is_err(), "{name}: {dialog:?}");
         assert_eq!(desk.browser.complaints().await, [""; 0], "{name}");

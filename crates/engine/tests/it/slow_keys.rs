@@ -121,13 +121,13 @@ async fn more_hashes_than_the_queue_holds_are_refused_and_the_rest_are_done() {
         let mut verify = Box::pin(world.engine.verify(&guard, &presented));
         match at_once(verify.as_mut()) {
             None => waiting.push(verify),
-            Some(Err(Error::Unavailable(..))) => refused += 1,
+            Some(Err(Error::Overloaded)) => refused += 1,
             Some(other) => panic!("{:?}", other.map(|verdict| verdict.decision)),
         }
     }
     assert_eq!((waiting.len(), refused), (32, 8));
     assert!(world.passes(&fast).await, "keys that need no slow hash go on");
-    assert_eq!(code(world.engine.create_key(&world.host(), slow("more")).await), "unavailable");
+    assert_eq!(code(world.engine.create_key(&world.host(), slow("more")).await), "overloaded");
     waiting.truncate(2);
     for verify in waiting {
         assert!(verify.await.unwrap().is_grant());

@@ -332,6 +332,7 @@ pub(crate) fn code<T>(result: keyrack_engine::Result<T>) -> String {
             eprintln!("{what}: {source:?}");
             "unavailable".to_owned()
         }
+        Err(Error::Overloaded) => "overloaded".to_owned(),
         Err(Error::NotYetSeen) => "not yet seen".to_owned(),
         Err(error) => panic!("{error:?}"),
     }

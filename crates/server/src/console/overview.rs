@@ -203,7 +203,7 @@ pub(super) async fn usage(
         denied: show::count(report.totals.denied()),
         denials: denials.collect(),
         mean: report.totals.latency.map(|latency| show::micros(latency.mean)),
-        endpoints: endpoints(&report),
+        endpoints: endpoints(&report, None),
         top_keys: across.map(top_keys).unwrap_or_default(),
         compared: compared(across, now),
         unknown_from: unknown.map(|(network, number)| (network.to_string(), show::count(*number))).collect(),

@@ -134,10 +134,17 @@ pub(in crate::console) struct EndpointRow {
     pub(in crate::console) is_failure: bool,
     pub(in crate::console) requests: String,
     pub(in crate::console) mean: Option<String>,
+    /// What to ask the page that explains a decision, where a key was kept out.
+    pub(in crate::console) question: Option<String>,
 }
 
-/// The endpoints of a report.
-pub(in crate::console) fn endpoints(report: &UsageReport) -> Vec<EndpointRow> {
+/// The endpoints of a report, which may be one of a key.
+pub(in crate::console) fn endpoints(report: &UsageReport, key: Option<KeyId>) -> Vec<EndpointRow> {
+    let question = |one: &keyrack_engine::EndpointUse| {
+        let asked =
+            [("key", key?.to_string()), ("method", one.method.as_str().to_owned()), ("path", one.endpoint.to_string())];
+        one.denial.and_then(|_| serde_urlencoded::to_string(asked).ok())
+    };
     let row = |one: &keyrack_engine::EndpointUse| EndpointRow {
         method: one.method.as_str().to_owned(),
         endpoint: one.endpoint.to_string(),
@@ -148,6 +155,7 @@ pub(in crate::console) fn endpoints(report: &UsageReport) -> Vec<EndpointRow> {
         is_failure: matches!(one.status.digit(), 0 | 5),
         requests: show::count(one.counts.requests),
         mean: one.latency.map(|latency| show::micros(latency.mean)),
+        question: question(one),
     };
     report.endpoints.iter().map(row).collect()
 }
@@ -185,7 +193,7 @@ pub(in crate::console) async fn show(
         granted: show::count(report.totals.granted.requests),
         denied: show::count(report.totals.denied()),
         denials: denials.collect(),
-        endpoints: endpoints(&report),
+        endpoints: endpoints(&report, Some(KeyId(id))),
         secrets: secrets(report, now),
         lines: audit.data.into_iter().map(|event| Line::new(event, now)).collect(),
         frame: visit.frame,
