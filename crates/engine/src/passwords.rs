@@ -82,11 +82,14 @@ impl SlowPool {
     }
 }
 
-/// Has the system give this thread only the time that no other wants. Where that is not so simple, all have the same.
+/// How far: one that wants the same processor all the time gets seventy times as much of it.
+const BACK: i32 = 19;
+
+/// Has the system give nearly all time to other threads that want it. Where that is not so simple, all have the same.
 fn step_back() {
     // Elsewhere it would be the whole process.
     #[cfg(target_os = "linux")]
-    let _ = rustix::process::setpriority_process(None, 19);
+    let _ = rustix::process::setpriority_process(None, BACK);
 }
 
 /// argon2id with 19 MiB, two passes and one lane, as OWASP recommends at least.

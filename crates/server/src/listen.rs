@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::IntoResponse as _;
-use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, Version};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
+use http::{HeaderMap, Request, Response, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -120,6 +120,9 @@ enum Way {
 fn way(app: &App, request: &Request<Body>) -> Result<Way, ApiError> {
     let path = request.uri().path();
     keyrack_core::path::check(path.as_bytes()).map_err(ApiError::non_canonical)?;
+    if !has_one_length(request.headers()) {
+        return Err(ApiError::bad_request("a request says its length once, in digits"));
+    }
     let is_asked = forward_auth::is_asked(path);
     let host = host::host(request.headers(), request.uri())?;
     if let Some(own) = &app.settings.console_host {
@@ -135,6 +138,14 @@ fn way(app: &App, request: &Request<Body>) -> Result<Way, ApiError> {
         None if request.version() > Version::HTTP_10 || !is_reserved(path) => Err(host::one_host()),
         _ => Ok(if is_asked { Way::Asked } else { Way::Own }),
     }
+}
+
+/// Whether a request says one length or none (RFC 9110, 8.6). HTTP/2 tells by itself where a body ends, and passes on whatever
+/// the header says: to a service in HTTP/1.1 that is the length.
+fn has_one_length(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let is_number = |value: &HeaderValue| !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
+    lengths.next().is_none_or(is_number) && lengths.next().is_none()
 }
 
 fn answered_by(path: &str) -> metrics::Front {

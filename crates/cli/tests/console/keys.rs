@@ -152,12 +152,16 @@ async fn without_scripts_a_key_is_made_disabled_and_deleted() {
         .wait("the value", async |browser: &Browser| browser.client.source().await.unwrap().contains("sk_live_"))
         .await;
     browser.press("Done").await;
+    let says = async |words: &str| {
+        let is_said = async |browser: &Browser| browser.client.source().await.unwrap().contains(words);
+        browser.wait(words, is_said).await;
+    };
     browser.press("Disable").await;
-    browser
-        .wait("the switch", async |browser: &Browser| {
-            browser.client.source().await.unwrap().contains("Nothing accepts it")
-        })
-        .await;
+    says("Nothing accepts it").await;
+    browser.press("Undo").await;
+    says("enabled again").await;
+    browser.press("Undo").await;
+    says("Nothing accepts it").await;
     browser.press("Delete").await;
     browser.press("Delete key").await;
     browser

@@ -42,7 +42,7 @@ pub(super) struct Frame {
     /// Shows that a form is from a page of ours.
     pub(super) form_token: String,
     /// What has just been done.
-    pub(super) toast: Option<&'static str>,
+    pub(super) toast: Option<toasts::Toast>,
     /// Who is signed in.
     pub(super) person: Option<FramedPerson>,
     /// Where they are.

@@ -36,8 +36,22 @@ const TOASTS: [(&str, &str); 30] = [
     ("ready", "Keyrack is set up. Sign in to begin."),
 ];
 
+/// What was done.
+#[derive(Clone, Copy)]
+pub(super) struct Toast {
+    name: &'static str,
+    pub(super) words: &'static str,
+}
+
+impl Toast {
+    /// Whether it was this.
+    pub(super) fn is(&self, name: &str) -> bool {
+        self.name == name
+    }
+}
+
 /// What the address of a page says was done.
-pub(super) fn of(uri: &Uri) -> Option<&'static str> {
+pub(super) fn of(uri: &Uri) -> Option<Toast> {
     let done = uri.query()?.split('&').find_map(|pair| pair.strip_prefix("done="))?;
-    TOASTS.iter().find(|(name, _)| *name == done).map(|(_, words)| *words)
+    TOASTS.iter().find(|(name, _)| *name == done).map(|(name, words)| Toast { name, words })
 }

@@ -263,6 +263,13 @@ keyrack_testkit::both_databases! {
             assert_eq!(told, (200, &json!(format!("/svc/{at}?x=%20")), &json!(format!("body {at}"))));
         }
         assert_eq!(ask(0, "nope").await.0, 401);
+        // HTTP/2 tells by itself where a body ends; a service in HTTP/1.1 would go by the header.
+        for lengths in [["4", "4"], ["4", "40"]] {
+            let request = Request::post(format!("http://{address}/svc/x")).header("x-api-key", &key.secret);
+            let request = lengths.iter().fold(request, |request, length| request.header("content-length", *length));
+            let sent = sender.clone().send_request(request.body(Full::new(Bytes::from("body"))).unwrap()).await;
+            assert!(sent.is_err() || sent.is_ok_and(|answer| answer.status() == 400), "{lengths:?}");
+        }
         owner.revoke(&key).await;
         assert_eq!(ask(0, &key.secret).await.0, 401, "over the same connection");
         assert_eq!(upstream.count(), 200);
