@@ -75,8 +75,11 @@ pub(super) async fn set_up(
     match app.engine.initialize(new).await.map_err(ApiError::from) {
         Ok(Some(_)) => {
             app.set_up.close();
-            let signed_in = sign_ins::sign_in(&app, (&email, password), &client).await?;
-            signed_in_to(&signed_in, &format!("/organizations/{slug}"))
+            // What is made is made, also if there is too much to do for the password to be looked at again.
+            match sign_ins::sign_in(&app, (&email, password), &client).await {
+                Ok(signed_in) => signed_in_to(&signed_in, &format!("/organizations/{slug}")),
+                Err(_) => Ok(redirect("/login?done=ready")),
+            }
         }
         Ok(None) => Err(ApiError::not_found()),
         Err(error) => {
@@ -145,10 +148,10 @@ pub(super) async fn accept_invitation(
     let joining = app.engine.accept_invitation(&page.token, password, id);
     match sign_ins::as_somebody(&app, &email, &client, joining).await {
         Ok(member) => {
-            let signed_in = sign_ins::sign_in(&app, (&email, password), &client).await?;
-            if signed_in.awaits_second_factor {
-                return Ok(redirect("/login"));
-            }
+            let signed_in = match sign_ins::sign_in(&app, (&email, password), &client).await {
+                Ok(signed_in) if !signed_in.awaits_second_factor => signed_in,
+                _ => return Ok(redirect("/login?done=joined")),
+            };
             let tenant = app.engine.directory().tenant(member.organization);
             let slug = tenant.map(|tenant| tenant.organization.slug.clone()).unwrap_or_default();
             signed_in_to(&signed_in, &format!("/organizations/{slug}?done=joined"))

@@ -138,10 +138,11 @@ impl Frame {
 /// The segment of a page's path that says which part of the console it belongs to.
 fn section_of(uri: &Uri) -> String {
     let mut segments = uri.path().split('/').skip(1);
-    match segments.next() {
-        Some("organizations") => segments.nth(1).unwrap_or("overview").to_owned(),
-        first => first.unwrap_or_default().to_owned(),
-    }
+    let section = match (segments.next(), segments.next()) {
+        (Some("organizations"), Some(_)) => segments.next().unwrap_or("overview"),
+        (first, _) => first.unwrap_or_default(),
+    };
+    section.to_owned()
 }
 
 /// Where the browser reaches us.

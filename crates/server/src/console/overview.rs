@@ -19,8 +19,13 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::json::Query;
 
-/// How many lines of the log, and of notifications, stand there.
+/// How many lines of the log stand there, and of notifications.
 const LINES: i64 = 6;
+const SHOWN: usize = 6;
+/// Among how many notifications it is looked for those that want something of somebody.
+const LOOKED_AT: i64 = 100;
+/// Those that do not.
+const MADE: [&str; 2] = ["API_KEY_CREATED", "API_KEYS_IMPORTED"];
 
 /// What has been used of a quota.
 pub(super) struct Quota {
@@ -123,7 +128,8 @@ async fn managed(app: &App, visit: &Visit) -> Result<Managed, ApiError> {
     let report = engine.usage_lately(ctx, UsageAbout::Everything, Span::Day).await?;
     let across = report.across_keys.as_ref();
     let one = keyrack_engine::KeyQuery { limit: 1, ..Default::default() };
-    let told = engine.list_notifications(ctx, None, LINES).await?.page.data.into_iter();
+    let told = engine.list_notifications(ctx, None, LOOKED_AT).await?.page.data.into_iter();
+    let told = told.filter(|(one, _)| !MADE.contains(&&*one.kind));
     let audit = engine.list_audit(ctx, &AuditFilter::default(), LINES).await?.data.into_iter();
     Ok(Managed {
         chart: Bars::new(&report.times, "%b %-d"),
@@ -133,7 +139,7 @@ async fn managed(app: &App, visit: &Visit) -> Result<Managed, ApiError> {
         has_keys: !engine.list_keys(ctx, one).await?.data.is_empty(),
         top_keys: across.map(top_keys).unwrap_or_default(),
         compared: compared(across, now),
-        notices: told.map(|(one, is_read)| notifications::Line::new(one, is_read, now)).collect(),
+        notices: told.take(SHOWN).map(|(one, is_read)| notifications::Line::new(one, is_read, now)).collect(),
         lines: audit.map(|event| audit::Line::new(event, now)).collect(),
     })
 }
