@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::limits::Limits;
 use crate::quota::Quota;
+use crate::settings::SignInRules;
 
 /// An organization as it is now.
 pub type TenantCell = ArcSwap<Tenant>;
@@ -26,6 +27,8 @@ pub struct Tenant {
     pub workspaces: HashMap<WorkspaceId, Workspace>,
     /// Which of its groups may manage.
     pub access_groups: BTreeSet<GroupId>,
+    /// What it asks of people who are signed in.
+    pub sign_in: SignInRules,
     /// How much all its keys together may ask for.
     pub(crate) limits: Limits,
     /// The same of each group that is limited: of most organizations none is.
@@ -60,7 +63,8 @@ impl Tenant {
         access_groups: BTreeSet<GroupId>,
     ) -> Self {
         let (limits, group_limits, quota) = (Limits::default(), Vec::new(), Arc::default());
-        let new = Self { organization, groups, workspaces, access_groups, limits, group_limits, quota };
+        let sign_in = SignInRules::default();
+        let new = Self { organization, groups, workspaces, access_groups, sign_in, limits, group_limits, quota };
         new.counting_on(None)
     }
 

@@ -359,7 +359,8 @@ impl Engine {
             }
             Actor::User { id, session, is_instance_admin, .. } => {
                 let session = reader.find_session_by_id(*session).await?;
-                if !session.is_some_and(|session| self.is_live(&session)) {
+                let session = session.filter(|session| self.is_live(session)).ok_or(Error::Unauthorized)?;
+                if self.unmet(reader, ctx.organization, &session).await?.is_some() {
                     return Err(Error::Unauthorized);
                 }
                 let member = reader.find_member(ctx.organization, *id).await?;

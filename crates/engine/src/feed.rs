@@ -81,7 +81,8 @@ pub(crate) async fn load_tenant(reader: &mut Reader, id: OrganizationId) -> Resu
     let access = reader.find_setting(id, settings::ACCESS_GROUPS).await?;
     let access_groups: BTreeSet<GroupId> =
         access.map(serde_json::from_value).transpose().map_err(|_| corrupt())?.unwrap_or_default();
-    Ok(Some(Tenant::new(organization, groups, workspaces, access_groups)))
+    let sign_in = settings::sign_in_rules(reader.find_setting(id, settings::SIGN_IN).await?)?;
+    Ok(Some(Tenant { sign_in, ..Tenant::new(organization, groups, workspaces, access_groups) }))
 }
 
 fn corrupt() -> Error {

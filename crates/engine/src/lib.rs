@@ -72,6 +72,7 @@ pub use quota::QuotaUse;
 pub use routes::{Cors, GuardText, LiveRoute, NewRoute, RouteMatch, RoutePatch, Target, Upstream};
 pub use serving::Seat;
 pub use sessions::{SESSION_LENGTH, STEP_UP_LENGTH, SignedIn};
+pub use settings::{SettingsPatch, SignInRules, Unmet};
 pub use settle::{Receipt, Witness};
 pub use tiers::Tiers;
 pub use tokens::MadeToken;

@@ -177,15 +177,18 @@ impl Engine {
             },
         };
         let role = reader.find_member(organization, user.id).await?.map(|m| m.role);
+        let is_concerned = role.is_some() || user.is_instance_admin;
+        let unmet = if is_concerned { self.unmet(&mut reader, organization, &session).await? } else { None };
         Ok(Some(Person {
             session: session.id,
             user: user.id,
             email: user.email,
             name: user.name,
-            is_instance_admin: user.is_instance_admin,
+            is_instance_admin: user.is_instance_admin && unmet.is_none(),
             has_stepped_up: self.has_stepped_up(&session),
             organization,
-            role,
+            role: role.filter(|_| unmet.is_none()),
+            unmet,
         }))
     }
 

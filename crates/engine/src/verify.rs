@@ -19,6 +19,7 @@ use crate::directory::Tenant;
 use crate::engine::Engine;
 use crate::keyring::{Found, LookUp};
 use crate::limits::{Holder, Limits};
+use crate::settings::Unmet;
 use crate::usage::{Call, seen};
 use crate::{Error, Result};
 
@@ -57,8 +58,10 @@ pub struct Person {
     pub is_instance_admin: bool,
     /// The organization.
     pub organization: OrganizationId,
-    /// Their role there; `None` for no member.
+    /// Their role there; `None` for no member, and while the session does not meet its rules.
     pub role: Option<keyrack_core::Role>,
+    /// Which rule of the organization the session does not meet.
+    pub unmet: Option<Unmet>,
 }
 
 /// A decision, and whom it is about.

@@ -186,6 +186,9 @@ async fn decided_about(
         let context = context(actor_of(person), person.organization);
         return Ok(Caller { context, key: None, person: session });
     }
+    if let Some(unmet) = session.as_ref().and_then(|person| person.unmet) {
+        return Err(ApiError::unmet(unmet));
+    }
     if session.as_ref().is_some_and(|person| person.organization.0.is_nil()) {
         let message = "you belong to several organizations; name one by its id in the header Keyrack-Organization";
         return Err(ApiError::bad_request(message));

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use keyrack_client::wire::{ErrorBody, ErrorDetail};
 use keyrack_core::path::NonCanonical;
 use keyrack_core::{Reason, Refusal, refusal};
-use keyrack_engine::{Error, Standing};
+use keyrack_engine::{Error, Standing, Unmet};
 
 use crate::app::App;
 use crate::caller;
@@ -74,6 +74,23 @@ impl ApiError {
     /// 404.
     pub(crate) fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here")
+    }
+
+    /// That a second factor is missing.
+    pub(crate) const SECOND_FACTOR_REQUIRED: &'static str = "second_factor_required";
+
+    /// 403: the session does not meet a rule of the organization.
+    pub(crate) fn unmet(unmet: Unmet) -> Self {
+        let (code, message) = match unmet {
+            Unmet::SecondFactor => {
+                let message = "this organization lets in people with a second factor only; set one up in your profile";
+                (Self::SECOND_FACTOR_REQUIRED, message)
+            }
+            Unmet::SignInAgain => {
+                ("sign_in_again", "this organization wants people to sign in again: sign out, and in again")
+            }
+        };
+        Self::new(StatusCode::FORBIDDEN, code, message)
     }
 
     /// What an outsider is told of a denial.

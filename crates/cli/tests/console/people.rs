@@ -140,6 +140,39 @@ async fn a_person_sets_up_a_second_factor_and_signs_in_with_it() {
 }
 
 /// The cookie of the session, as the browser has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_lacks_the_second_factor_that_is_asked_for_sets_one_up_first() {
+    let Some(desk) = Desk::signed_in().await else { return };
+    let browser = &desk.browser;
+    desk.open("/organizations/acme/settings").await;
+    browser.tick("People need a second factor").await;
+    browser.press("Save sign-in rules").await;
+    browser.wait_for_text("your own second factor first").await;
+    let rule = json!({"second_factor": true});
+    desk.keyrack.owner().request("PATCH", "/api/settings").json(&rule).send().await.expect_status(200);
+    browser.goto(&desk.at("/organizations/acme/keys")).await;
+    browser.wait_for_path("/profile").await;
+    browser.wait_for_text("with a second factor only").await;
+    browser.press("Set up a second factor").await;
+    browser.wait_for_text("Enter your password again").await;
+    browser.fill("Password", &desk.keyrack.owner_password).await;
+    browser.press("Go on").await;
+    browser.wait_for_path("/profile").await;
+    browser.press("Set up a second factor").await;
+    browser.wait_for_text("Scan this").await;
+    let secret = browser.texts("#secret").await.remove(0);
+    browser.fill("Code", &shown_by_device(&secret, 0)).await;
+    browser.press("Turn it on").await;
+    browser.wait_for_text("each works once").await;
+    browser.run("document.querySelector('[data-uncopied]').removeAttribute('data-uncopied')", vec![]).await;
+    browser.goto(&desk.at("/organizations/acme/settings")).await;
+    browser.choose("Sign in again after", "4 hours").await;
+    browser.press("Save sign-in rules").await;
+    browser.wait_for_text("The settings are changed.").await;
+    let rules = desk.keyrack.owner().get("/api/settings").send().await.expect_status(200).json();
+    assert_eq!((&rules["second_factor"], &rules["session_hours"]), (&json!(true), &json!(4)));
+}
+
 async fn session_cookie(browser: &Browser) -> serde_json::Value {
     let cookies = browser.cookies().await;
     cookies.into_iter().find(|cookie| cookie["name"] == "__Host-keyrack_session").unwrap()

@@ -309,6 +309,9 @@ async fn routes_settings_and_audit(r: &Recorder) {
     r.call("DELETE", "/api/routes/{id}", &[&route], None, 404).await;
     r.call("GET", "/api/settings", &[], None, 200).await;
     r.call("PATCH", "/api/settings", &[], Some(json!({"access_groups": ["management"]})), 200).await;
+    r.call("PATCH", "/api/settings", &[], Some(json!({"second_factor": false, "session_hours": 12})), 200).await;
+    r.call("PATCH", "/api/settings", &[], Some(json!({"session_hours": null})), 200).await;
+    r.call("PATCH", "/api/settings", &[], Some(json!({"session_hours": 13})), 400).await;
     r.call("PATCH", "/api/settings", &[], Some(json!({"access_groups": ["nowhere"]})), 400).await;
     r.call("GET", "/api/audit", &[], None, 200).await;
     r.call("GET", "/api/nodes", &[], None, 200).await;

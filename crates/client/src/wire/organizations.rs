@@ -118,6 +118,10 @@ pub struct UpdateWorkspace {
 pub struct Settings {
     /// The names of the groups whose keys may manage the organization.
     pub access_groups: Vec<String>,
+    /// Whether people who are signed in need a second factor.
+    pub second_factor: bool,
+    /// After how many hours they have to sign in again; null for the usual 12.
+    pub session_hours: Option<i64>,
 }
 
 /// Which settings are to change: an absent one is kept.
@@ -128,4 +132,12 @@ pub struct UpdateSettings {
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, value_type = Option<Vec<GroupReference>>)]
     pub access_groups: Option<Vec<String>>,
+    /// Whether people who are signed in need a second factor. A person who asks for that has one.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub second_factor: Option<bool>,
+    /// After how many hours they have to sign in again; null for the usual 12.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 12)]
+    pub session_hours: Option<Option<i64>>,
 }

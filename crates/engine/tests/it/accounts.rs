@@ -1,8 +1,8 @@
 //! People's own accounts: the password again, second factors, sessions, and the way back in for who is locked out.
 
 use data_encoding::BASE32_NOPAD;
-use keyrack_core::totp;
-use keyrack_engine::{Person, STEP_UP_LENGTH};
+use keyrack_core::{Role, totp};
+use keyrack_engine::{NewMember, Person, STEP_UP_LENGTH, SettingsPatch, Unmet};
 use keyrack_testkit::{Database, both_databases};
 
 use crate::support::{OWNER, PASSWORD, World, code};
@@ -124,6 +124,44 @@ both_databases! {
         let renewed = engine.renew_recovery_codes(&person).await.unwrap();
         assert!(!enter(&codes[2]).await, "those before are void");
         assert!(enter(renewed.expose().next().unwrap()).await);
+    }
+
+    async fn an_organization_may_ask_for_a_second_factor_and_for_young_sessions(database: Database) {
+        const HOUR: i64 = 60 * 60;
+        let world = World::new(database).await;
+        let engine = &world.engine;
+        let factor = || SettingsPatch { second_factor: Some(true), ..SettingsPatch::default() };
+        let hours = |hours| SettingsPatch { session_hours: Some(hours), ..SettingsPatch::default() };
+        let (owner, person) = world.stepped_up(OWNER, PASSWORD).await;
+        assert_eq!(code(engine.update_settings(&owner, factor()).await), "no_second_factor");
+        world.protect(&person).await;
+        let (email, role, password) = ("bob@example.com".to_owned(), Role::Admin, Some(PASSWORD.to_owned()));
+        engine.add_member(&world.host(), NewMember { email, role, password, name: None }).await.unwrap();
+        let bob = engine.sign_in("bob@example.com", PASSWORD, NOBODY).await.unwrap();
+        let (in_time, person) = world.behind(bob.token.expose()).await;
+        assert_eq!((person.role, person.unmet), (Some(Role::Admin), None));
+
+        assert_eq!(code(engine.update_settings(&owner, factor()).await), "done");
+        let (_, person) = world.behind(bob.token.expose()).await;
+        assert_eq!((person.role, person.unmet), (None, Some(Unmet::SecondFactor)));
+        assert_eq!(code(engine.set_access_groups(&in_time, &[]).await), "unauthorized", "who was let in before, too");
+        let again = engine.step_up(&person, PASSWORD, None).await.unwrap();
+        world.protect(&world.behind(again.token.expose()).await.1).await;
+        let (bob, person) = world.behind(again.token.expose()).await;
+        assert_eq!((person.role, person.unmet), (Some(Role::Admin), None));
+
+        for wrong in [0, -1, 13, i64::MAX] {
+            assert_eq!(code(engine.update_settings(&bob, hours(Some(wrong))).await), "session_hours");
+        }
+        assert_eq!(code(engine.update_settings(&bob, hours(Some(2))).await), "done");
+        assert!(engine.sign_in_rules(&bob).unwrap().second_factor, "one rule leaves the other");
+        world.clock.advance(2 * HOUR - 1);
+        assert_eq!(world.behind(again.token.expose()).await.1.unmet, None);
+        world.clock.advance(1);
+        let (_, person) = world.behind(again.token.expose()).await;
+        assert_eq!((person.role, person.unmet), (None, Some(Unmet::SignInAgain)));
+        assert_eq!(code(engine.update_settings(&world.host(), hours(None)).await), "done");
+        assert_eq!(world.behind(again.token.expose()).await.1.unmet, None);
     }
 
     async fn a_second_factor_counts_once_a_code_of_it_was_given(database: Database) {

@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use keyrack_client::wire::{Settings, UpdateSettings};
+use keyrack_engine::SettingsPatch;
 
 use crate::app::App;
 use crate::caller::Caller;
@@ -12,7 +13,12 @@ use crate::json::Json;
 #[utoipa::path(get, path = "/api/settings", tag = "settings", operation_id = "getSettings",
     responses((status = 200, body = Settings)))]
 pub(super) async fn get(State(app): State<App>, caller: Caller) -> Result<Json<Settings>, ApiError> {
-    Ok(Json(Settings { access_groups: app.engine.access_groups(&caller.context)? }))
+    let rules = app.engine.sign_in_rules(&caller.context)?;
+    Ok(Json(Settings {
+        access_groups: app.engine.access_groups(&caller.context)?,
+        second_factor: rules.second_factor,
+        session_hours: rules.session_hours,
+    }))
 }
 
 /// Change settings
@@ -23,8 +29,8 @@ pub(super) async fn update(
     caller: Caller,
     Json(body): Json<UpdateSettings>,
 ) -> Result<Json<Settings>, ApiError> {
-    if let Some(groups) = body.access_groups {
-        app.engine.set_access_groups(&caller.context, &groups).await?;
-    }
+    let UpdateSettings { access_groups, second_factor, session_hours } = body;
+    let patch = SettingsPatch { access_groups, second_factor, session_hours };
+    app.engine.update_settings(&caller.context, patch).await?;
     get(State(app), caller).await
 }

@@ -72,6 +72,9 @@ async fn admitted(
     app.engine.require_serving()?;
     let person = caller::session_in(app, &request.headers, &request.method, organization).await?;
     let person = person.ok_or_else(ApiError::unauthorized)?;
+    if let Some(unmet) = person.unmet.filter(|_| organization.is_some()) {
+        return Err(ApiError::unmet(unmet));
+    }
     if organization.is_some() && person.role.is_none() {
         // Whether it exists is not theirs to know.
         return Err(ApiError::not_found());
@@ -101,6 +104,9 @@ pub(super) async fn render(State(app): State<App>, request: Request, next: Next)
 
 /// Whoever has to sign in first is sent there; everybody else is told what is wrong.
 async fn refused(app: &App, asked: Parts, error: ApiError) -> Response {
+    if error.code == ApiError::SECOND_FACTOR_REQUIRED {
+        return redirect("/profile?done=second-factor-wanted");
+    }
     if error.status != StatusCode::UNAUTHORIZED {
         return error_page::show(app, asked, &error).await;
     }

@@ -109,7 +109,8 @@ pub(crate) fn router(app: App) -> Router<App> {
         .add(manage("audit", Read), at!("/audit"), get(audit::show))
         .add(manage("notifications", Read), at!("/notifications"), get(notifications::list).post(notifications::read))
         .add(manage("settings", Write), at!("/settings"), get(settings::show).post(settings::rename))
-        .add(manage("settings", Write), at!("/settings/access"), post(settings::set_access));
+        .add(manage("settings", Write), at!("/settings/access"), post(settings::set_access))
+        .add(manage("settings", Write), at!("/settings/sign-in"), post(settings::set_sign_in));
     pages.router.route("/static/{file}", get(statics::get))
 }
 

@@ -3,7 +3,7 @@
 use http::Uri;
 
 /// Every one of them.
-const TOASTS: [(&str, &str); 30] = [
+const TOASTS: [(&str, &str); 31] = [
     ("welcome", "Signed in."),
     ("key-changed", "The key is changed."),
     ("key-disabled", "The key is disabled. Nothing accepts it."),
@@ -30,6 +30,7 @@ const TOASTS: [(&str, &str); 30] = [
     ("profile-changed", "Your profile is changed."),
     ("password-changed", "Your password is changed. All other sessions have ended."),
     ("session-ended", "The session has ended."),
+    ("second-factor-wanted", "Your organization lets in people with a second factor only. Set one up here."),
     ("factor-removed", "The second factor is removed."),
     ("organization-created", "The organization is created."),
     ("signed-out", "You are signed out."),

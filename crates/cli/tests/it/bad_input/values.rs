@@ -207,6 +207,12 @@ async fn groups_workspaces_and_organizations_are_not_made_of_values_that_cannot_
         (json!({"access_groups": [""]}), "access_groups[0]"),
         (json!({"access_groups": ["Management"]}), "access_groups[0]"),
         (json!({"access_groups": [NOBODY]}), "access_groups[0]"),
+        (json!({"session_hours": 0}), "session_hours"),
+        (json!({"session_hours": -1, "access_groups": []}), "session_hours"),
+        (json!({"session_hours": 13}), "session_hours"),
+        (json!({"session_hours": "4"}), "session_hours"),
+        (json!({"second_factor": "yes"}), "second_factor"),
+        (json!({"second_factor": null}), "second_factor"),
     ];
     refuse(&world, "PATCH", "/api/settings", cases).await;
 }
