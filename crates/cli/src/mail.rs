@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, anyhow, bail};
 use keyrack_engine::{Letter, MailError, Mailer};
-use lettre::message::Mailbox;
-use lettre::message::header::{ContentType, HeaderName, HeaderValue};
+use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
+use lettre::message::{Body, Mailbox};
 use lettre::transport::smtp::PoolConfig;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
@@ -171,8 +171,19 @@ impl Sender {
             .subject(subject)
             .raw_header(HeaderValue::new(automatic, "auto-generated".to_owned()))
             .header(ContentType::TEXT_PLAIN);
-        Ok(message.body(text)?)
+        Ok(message.body(body(&text))?)
     }
+}
+
+/// A text as it is, so that a link can be copied out of a folder, where no server on the way has to break its lines (RFC 5322, 2.1.1);
+/// else encoded.
+fn body(text: &str) -> Body {
+    const LINE: usize = 998;
+    if text.is_ascii() && !text.contains('\0') && text.lines().all(|line| line.len() <= LINE) {
+        let lines = text.replace('\n', "\r\n").into_bytes();
+        return Body::dangerous_pre_encoded(lines, ContentTransferEncoding::SevenBit);
+    }
+    Body::new(text.to_owned())
 }
 
 /// Writes a letter into a folder that only its owner reads, whole or not at all, and removes the oldest of too many.

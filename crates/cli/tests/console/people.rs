@@ -108,12 +108,7 @@ async fn a_person_sets_up_a_second_factor_and_signs_in_with_it() {
         (&cookie["httpOnly"], &cookie["secure"], &cookie["sameSite"]),
         (&json!(true), &json!(true), &json!("Strict"))
     );
-    browser.press("Set up a second factor").await;
-    browser.wait_for_text("Scan this").await;
-    let secret = browser.texts("#secret").await.remove(0);
-    browser.fill("Code", &shown_by_device(&secret, 0)).await;
-    browser.press("Turn it on").await;
-    browser.wait_for_text("each works once").await;
+    let secret = turn_on_second_factor(browser).await;
     let codes: Vec<String> = browser.texts("#codes").await[0].lines().map(str::to_owned).collect();
     assert_eq!(codes.len(), 10);
     browser.run("document.querySelector('[data-uncopied]').removeAttribute('data-uncopied')", vec![]).await;
@@ -158,12 +153,7 @@ async fn who_lacks_the_second_factor_that_is_asked_for_sets_one_up_first() {
     browser.fill("Password", &desk.keyrack.owner_password).await;
     browser.press("Go on").await;
     browser.wait_for_path("/profile").await;
-    browser.press("Set up a second factor").await;
-    browser.wait_for_text("Scan this").await;
-    let secret = browser.texts("#secret").await.remove(0);
-    browser.fill("Code", &shown_by_device(&secret, 0)).await;
-    browser.press("Turn it on").await;
-    browser.wait_for_text("each works once").await;
+    turn_on_second_factor(browser).await;
     browser.run("document.querySelector('[data-uncopied]').removeAttribute('data-uncopied')", vec![]).await;
     browser.goto(&desk.at("/organizations/acme/settings")).await;
     browser.choose("Sign in again after", "4 hours").await;
@@ -171,6 +161,17 @@ async fn who_lacks_the_second_factor_that_is_asked_for_sets_one_up_first() {
     browser.wait_for_text("The settings are changed.").await;
     let rules = desk.keyrack.owner().get("/api/settings").send().await.expect_status(200).json();
     assert_eq!((&rules["second_factor"], &rules["session_hours"]), (&json!(true), &json!(4)));
+}
+
+/// On the profile page of a person who has just entered the password again. The secret that the device has.
+async fn turn_on_second_factor(browser: &Browser) -> String {
+    browser.press("Set up a second factor").await;
+    browser.wait_for_text("Scan this").await;
+    let secret = browser.texts("#secret").await.remove(0);
+    browser.fill("Code", &shown_by_device(&secret, 0)).await;
+    browser.press("Turn it on").await;
+    browser.wait_for_text("each works once").await;
+    secret
 }
 
 async fn session_cookie(browser: &Browser) -> serde_json::Value {

@@ -235,7 +235,7 @@ EXCUSED = [
     r"\w+ (\S+\.)?(path|target\.url|host): ",
     r"(create|update)Route cors\.origins\[\d+\]: must be an origin",
     # To JSON Schema 1.0 is an integer.
-    r"\w+ (\S+\.)?(overlap_seconds|expires_in|cost|limit|window_seconds|monthly_limit|quota_used|\w+_seconds|target): invalid type: floating point",
+    r"\w+ (\S+\.)?(overlap_seconds|expires_in|cost|limit|window_seconds|monthly_limit|quota_used|session_hours|\w+_seconds|target): invalid type: floating point",
 ]
 
 

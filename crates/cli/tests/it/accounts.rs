@@ -4,7 +4,7 @@ use keyrack_core::totp;
 use keyrack_testkit::{Answer, Database, Http};
 use serde_json::{Value, json};
 
-use crate::support::{INVALID_API_KEY, Person, World, expect_refusal, text};
+use crate::support::{INVALID_API_KEY, Person, World, expect_refusal, start, text};
 
 /// Wrong passwords for an account from one address, until it is told to wait.
 const GUESSES: usize = 10;
@@ -200,4 +200,19 @@ async fn the_console_stands_on_its_own_host_alone() {
     ] {
         assert_eq!(status(host, path).await, expected, "{host} {path}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_log_is_exported_whole() {
+    let keyrack = start(Database::Sqlite);
+    let (owner, path) = (keyrack.owner(), format!("/api/organizations/{}", keyrack.organization_id));
+    // More than are read at a time.
+    for number in 0..1100 {
+        let name = json!({"name": format!("name {number}")});
+        owner.request("PATCH", &path).json(&name).send().await.expect_status(200);
+    }
+    let person = Person::sign_in(&keyrack.http(), &keyrack.owner_email, &keyrack.owner_password).await;
+    let file = person.ask("GET", "/organizations/acme/audit?format=csv").send().await.expect_status(200).text();
+    let lines = |of: &str| file.lines().filter(|line| line.contains(of)).count();
+    assert_eq!((lines("actor_kind"), lines(",organization.changed,"), lines(",organization.created,")), (1, 1100, 1));
 }

@@ -23,7 +23,8 @@ pub(super) async fn get(State(app): State<App>, caller: Caller) -> Result<Json<S
 
 /// Change settings
 #[utoipa::path(patch, path = "/api/settings", tag = "settings", operation_id = "updateSettings",
-    request_body = UpdateSettings, responses((status = 200, body = Settings)))]
+    request_body = UpdateSettings, responses((status = 200, body = Settings),
+        (status = 409, description = "A person who asks for second factors has none")))]
 pub(super) async fn update(
     State(app): State<App>,
     caller: Caller,

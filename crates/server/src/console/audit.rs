@@ -1,12 +1,15 @@
 //! `/organizations/{organization}/audit`: what happened, in words.
 
 use askama::Template;
+use axum::body::Body;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use futures_util::stream;
 use http::HeaderValue;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use jiff::Timestamp;
-use keyrack_engine::{ActorKind, AuditFilter, Event};
+use keyrack_engine::{ActorKind, AuditFilter, Context, Event};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -17,9 +20,12 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::json::Query;
 
-/// How many events are on a page, and in a file.
+/// How many events are on a page.
 const LIMIT: i64 = 50;
-const EXPORTED: i64 = 10_000;
+/// How many are read at a time for a file, and what its columns are.
+const EXPORTED_AT_ONCE: i64 = 1000;
+const HEAD: [&str; 9] =
+    ["at", "kind", "actor_kind", "actor_id", "actor_name", "subject_kind", "subject_id", "subject_name", "data"];
 
 /// An event, as a line.
 pub(super) struct Line {
@@ -180,7 +186,7 @@ pub(super) async fn show(
 ) -> Result<Response, ApiError> {
     let filter = wanted.filter()?;
     if wanted.format == "csv" {
-        return export(&app.engine.list_audit(&visit.context, &filter, EXPORTED).await?.data);
+        return Ok(export(app, visit.context, filter));
     }
     let page = app.engine.list_audit(&visit.context, &filter, LIMIT).await?;
     let now = visit.frame.now;
@@ -208,29 +214,43 @@ pub(super) async fn show(
     })
 }
 
-fn export(events: &[Event]) -> Result<Response, ApiError> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let head =
-        ["at", "kind", "actor_kind", "actor_id", "actor_name", "subject_kind", "subject_id", "subject_name", "data"];
-    let written = writer.write_record(head).and_then(|()| {
-        events.iter().try_for_each(|event| {
-            let id = |id: Option<Uuid>| id.map(|id| id.to_string()).unwrap_or_default();
-            writer.write_record([
-                &event.at.to_string(),
-                &event.kind,
-                event.actor_kind.as_str(),
-                &id(event.actor_id),
-                &harmless(&event.actor_name),
-                event.subject_kind.as_str(),
-                &id(event.subject_id),
-                &harmless(&event.subject_name),
-                &event.data.to_string(),
-            ])
-        })
+/// All events that the filter lets through, some at a time. Where they cannot be read on the answer breaks off, so that nobody takes a part
+/// of them for the whole.
+fn export(app: App, context: Context, filter: AuditFilter) -> Response {
+    let parts = stream::try_unfold(Some((filter, true)), move |place| {
+        let (app, context) = (app.clone(), context.clone());
+        async move {
+            let Some((filter, is_first)) = place else { return Ok(None) };
+            let page = app.engine.list_audit(&context, &filter, EXPORTED_AT_ONCE).await?;
+            let before = page.next_cursor.and_then(|cursor| cursor.parse().ok());
+            let next = before.map(|before| (AuditFilter { before: Some(before), ..filter }, false));
+            Ok::<_, axum::BoxError>(Some((Bytes::from(rows(&page.data, is_first)?), next)))
+        }
     });
-    written.map_err(|_| ApiError::internal())?;
-    let mut response = writer.into_inner().map_err(|_| ApiError::internal())?.into_response();
+    let mut response = Body::from_stream(parts).into_response();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8"));
     response.headers_mut().insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=audit.csv"));
-    Ok(response)
+    response
+}
+
+fn rows(events: &[Event], with_head: bool) -> csv::Result<Vec<u8>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    if with_head {
+        writer.write_record(HEAD)?;
+    }
+    for event in events {
+        let id = |id: Option<Uuid>| id.map(|id| id.to_string()).unwrap_or_default();
+        writer.write_record([
+            &event.at.to_string(),
+            &event.kind,
+            event.actor_kind.as_str(),
+            &id(event.actor_id),
+            &harmless(&event.actor_name),
+            event.subject_kind.as_str(),
+            &id(event.subject_id),
+            &harmless(&event.subject_name),
+            &event.data.to_string(),
+        ])?;
+    }
+    writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))
 }

@@ -83,6 +83,7 @@ async fn null_passes_exactly_where_the_document_says_so() {
         "updateKey rate_limits",
         "updateOrganization rate_limits",
         "updateRoute cors",
+        "updateSettings session_hours",
     ];
     assert_eq!(cleared, wanted);
 }
