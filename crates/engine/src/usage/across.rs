@@ -106,11 +106,11 @@ impl Engine {
     /// What was found lately, or else what a look finds now.
     pub(super) async fn seen_across_keys(&self, look: Look) -> Result<AcrossKeys> {
         let Some((across, is_due)) = self.usage.lately.find(&look, self.now()) else {
-            return self.look_across_keys(look).await;
+            return self.look_and_keep(look).await;
         };
         if is_due && let Some(engine) = self.myself.get().and_then(std::sync::Weak::upgrade) {
             tokio::spawn(async move {
-                if let Err(error) = engine.look_across_keys(look).await {
+                if let Err(error) = engine.look_and_keep(look).await {
                     engine.usage.lately.release(&look);
                     tracing::warn!(%error, "the keys of an organization could not be compared");
                 }
@@ -121,6 +121,12 @@ impl Engine {
 
     /// Looks at every key. One at a time does that.
     pub(super) async fn look_across_keys(&self, look: Look) -> Result<AcrossKeys> {
+        let _turn = self.usage.reports.lock().await;
+        find(&mut self.reader().await?, &look, self.now()).await
+    }
+
+    /// The same up to now, kept for who asks next: a look at another time must not be taken for it.
+    async fn look_and_keep(&self, look: Look) -> Result<AcrossKeys> {
         let _turn = self.usage.reports.lock().await;
         let begun = self.clock.uptime();
         let across = find(&mut self.reader().await?, &look, self.now()).await?;
