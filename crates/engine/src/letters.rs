@@ -195,8 +195,10 @@ impl Engine {
     /// Writes and sends the letters that are due now.
     pub async fn send_letters_now(&self, post: &Post) -> Result<()> {
         let Some(mailer) = &post.mailer else { return self.discard_letters().await };
-        self.write_of_notices().await?;
-        self.send_due(&**mailer, &post.console).await
+        let written = self.write_of_notices().await;
+        // What waits is sent whether or not there could be more.
+        self.send_due(&**mailer, &post.console).await?;
+        written
     }
 
     async fn discard_letters(&self) -> Result<()> {
@@ -279,9 +281,10 @@ impl Engine {
             return Ok(writer.commit_letter_ended(id).await?);
         }
         self.letters.failed.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(letter = %id, %error, attempts, "a letter could not be sent, and will be tried again");
         let until = now.saturating_add(pause(attempts)).unwrap_or(Timestamp::MAX);
-        Ok(writer.commit_letter_put_off(id, until).await?)
+        writer.commit_letter_put_off(id, until).await?;
+        tracing::warn!(letter = %id, %error, attempts, "a letter could not be sent, and will be tried again");
+        Ok(())
     }
 }
 

@@ -1,7 +1,9 @@
 //! Letters on their way: to a real mail server, encrypted and not, now and later, or into a folder.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use keyrack_testkit::process::Running;
 use keyrack_testkit::{Database, Keyrack, Program, both_databases};
@@ -35,7 +37,8 @@ impl MailServer {
         fs::write(directory.path().join("cert.pem"), issued.cert.pem()).unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/mail_server.py");
         let program = Program::new(python).arg(script).args([&port.to_string(), mode, "cert.pem", "key.pem"]);
-        let program = program.directory(directory.path()).start();
+        // A letter that somebody was about to send when they were killed is left alone for two minutes.
+        let program = program.directory(directory.path()).deadline(Duration::from_mins(4)).start();
         let line: Value = serde_json::from_str(&program.wait_line(|_| true)).unwrap();
         let port = u16::try_from(line["port"].as_u64().unwrap()).unwrap();
         Self { program, port, directory }
@@ -98,7 +101,13 @@ fn letters_wait_for_a_mail_server_that_is_not_there() {
         let setup = Keyrack::setup(KEYRACK, Database::Sqlite).args(FROM).args(["--mail-url", &url]);
         let mut keyrack = setup.start();
         invite(&keyrack, "bob@acme.test").await;
-        keyrack.serving().program.wait_error_line(|line| line.contains("a letter could not be sent"));
+        // Of the invitation, and of the first key.
+        let mut failed = HashSet::new();
+        keyrack.serving().program.wait_error_line(|line| {
+            let letter = line.contains("a letter could not be sent").then(|| line.split_once("letter=")).flatten();
+            failed.extend(letter.and_then(|(_, rest)| rest.get(..36)).map(str::to_owned));
+            failed.len() == 2
+        });
         // Killed, it forgets nothing.
         keyrack.crash();
         keyrack.start_again();
