@@ -10,11 +10,11 @@ use uuid::Uuid;
 
 use crate::transport::{Transport, TransportError};
 use crate::wire::{
-    AddMember, AddedMember, ApiKey, AuditEvent, CreateGroup, CreateKey, CreateOrganization, CreateRoute, CreateToken,
-    CreateWorkspace, CreatedKey, CreatedToken, ErrorBody, Group, ImportKeys, ImportedKeys, KeyStatus, Member, Node,
-    Notifications, Organization, Page, Quota, RevokeKey, RevokedKey, RotateKey, RotatedKey, Route, Secret, Settings,
-    Tiers, TokenKeys, UpdateGroup, UpdateKey, UpdateMember, UpdateOrganization, UpdateRoute, UpdateSettings,
-    UpdateTiers, Usage, UsageBy, Verified, VerifyKey, WhoAmI, Workspace,
+    AddMember, AddedMember, ApiKey, AuditEvent, CreateGroup, CreateKey, CreateOrganization, CreateRoute, CreateSecret,
+    CreateToken, CreateWorkspace, CreatedKey, CreatedToken, ErrorBody, Group, ImportKeys, ImportedKeys, KeySecret,
+    KeyStatus, Member, Node, Notifications, Organization, Page, Quota, RevokeKey, RevokedKey, RotateKey, RotatedKey,
+    Route, Secret, SecretScope, Settings, Tiers, TokenKeys, UpdateGroup, UpdateKey, UpdateMember, UpdateOrganization,
+    UpdateRoute, UpdateSecret, UpdateSettings, UpdateTiers, Usage, UsageBy, Verified, VerifyKey, WhoAmI, Workspace,
 };
 
 /// Why a call gave no result.
@@ -105,6 +105,21 @@ pub struct ListKeys {
     pub sort: Option<String>,
     /// How many.
     pub limit: Option<u32>,
+    /// Where to start.
+    pub cursor: Option<String>,
+}
+
+/// Which secrets to list; see the parameters of `GET /api/secrets`.
+#[derive(Clone, Debug, Default)]
+pub struct ListSecrets {
+    /// Of this name.
+    pub name: Option<String>,
+    /// Of this kind.
+    pub scope: Option<SecretScope>,
+    /// Of this route, group or key.
+    pub owner: Option<String>,
+    /// With their values.
+    pub values: bool,
     /// Where to start.
     pub cursor: Option<String>,
 }
@@ -262,7 +277,7 @@ impl<T: Transport> Client<T> {
     }
 
     /// The secrets of a key.
-    pub async fn list_secrets(&self, id: Uuid) -> Answer<Page<Secret>> {
+    pub async fn list_key_secrets(&self, id: Uuid) -> Answer<Page<KeySecret>> {
         self.get(&format!("/api/keys/{id}/secrets")).await
     }
 
@@ -416,6 +431,28 @@ impl<T: Transport> Client<T> {
     /// Deletes a route.
     pub async fn delete_route(&self, id: Uuid) -> Answer<()> {
         self.delete(&format!("/api/routes/{id}")).await
+    }
+
+    /// Lists secrets.
+    pub async fn list_secrets(&self, q: &ListSecrets) -> Answer<Page<Secret>> {
+        let query = Query::new("/api/secrets").with("name", q.name.as_deref()).with("scope", q.scope);
+        let query = query.with("owner", q.owner.as_deref()).with("values", q.values.then_some(true));
+        self.get(&query.with("cursor", q.cursor.as_deref()).0).await
+    }
+
+    /// Makes a secret.
+    pub async fn create_secret(&self, new: &CreateSecret) -> Answer<Secret> {
+        self.post("/api/secrets", new).await
+    }
+
+    /// Changes a secret.
+    pub async fn update_secret(&self, id: Uuid, patch: &UpdateSecret) -> Answer<Secret> {
+        self.patch(&format!("/api/secrets/{id}"), patch).await
+    }
+
+    /// Deletes a secret.
+    pub async fn delete_secret(&self, id: Uuid) -> Answer<()> {
+        self.delete(&format!("/api/secrets/{id}")).await
     }
 
     /// The settings.

@@ -7,5 +7,5 @@ mod client;
 mod transport;
 pub mod wire;
 
-pub use client::{Answer, Client, ClientError, ListKeys, UsageOf};
+pub use client::{Answer, Client, ClientError, ListKeys, ListSecrets, UsageOf};
 pub use transport::{HttpTransport, Transport, TransportError};

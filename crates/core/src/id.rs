@@ -66,4 +66,8 @@ ids! {
     NotificationId;
     /// A letter that is to be sent by mail.
     LetterId;
+    /// A secret: a named value that callers are given.
+    SecretId;
+    /// A key that values are sealed with.
+    DataKeyId;
 }

@@ -24,6 +24,7 @@ pub mod refusal;
 pub mod role;
 pub mod scope;
 pub mod seal;
+pub mod secret;
 pub mod slow;
 pub mod standing;
 pub mod status;
@@ -39,8 +40,8 @@ pub use digest::{KeyDigest, Pepper, TextHash};
 pub use format::{Body, Environment, KeyFormat};
 pub use guard::Guard;
 pub use id::{
-    EventId, GroupId, InvitationId, KeyId, LetterId, NodeId, NotificationId, OrganizationId, RouteId, SessionId,
-    UserId, WorkspaceId,
+    DataKeyId, EventId, GroupId, InvitationId, KeyId, LetterId, NodeId, NotificationId, OrganizationId, RouteId,
+    SecretId, SessionId, UserId, WorkspaceId,
 };
 pub use month::Month;
 pub use plain::PlainKey;
@@ -48,6 +49,7 @@ pub use rate::{RateLimit, RateLimits};
 pub use refusal::Refusal;
 pub use role::Role;
 pub use scope::{Action, Scope, ScopeSet};
+pub use secret::{SecretScope, SecretText};
 pub use standing::Standing;
 pub use status::{KeyStatus, OrganizationState, Tier};
 

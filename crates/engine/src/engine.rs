@@ -24,6 +24,8 @@ use crate::limits::Windows;
 use crate::passwords::SlowPool;
 use crate::quota::Quotas;
 use crate::routes::RouteTable;
+use crate::sealing::DataKeys;
+use crate::secrets::Secrets;
 use crate::settle::Receipt;
 use crate::tiers::{self, Tiers};
 use crate::tokens::Tokens;
@@ -46,6 +48,8 @@ pub struct Engine {
     pub(crate) quotas: Quotas,
     pub(crate) windows: Windows,
     pub(crate) tokens: Tokens,
+    pub(crate) data_keys: DataKeys,
+    pub(crate) secrets: Secrets,
     /// For tasks that go on without whoever began them.
     pub(crate) myself: OnceLock<Weak<Self>>,
     /// For keys and for passwords apart, so that who guesses passwords keeps no key waiting.
@@ -115,6 +119,8 @@ impl Engine {
             quotas: Quotas::default(),
             windows: Windows::default(),
             tokens: Tokens::new(master_keys),
+            data_keys: DataKeys::default(),
+            secrets: Secrets::default(),
             myself: OnceLock::new(),
             slow: SlowPool::for_keys(),
             passwords: SlowPool::for_passwords(),
@@ -223,6 +229,7 @@ impl Engine {
         }
         tiers::load_tiers(self, &mut reader).await?;
         self.tokens.load(&mut reader).await?;
+        self.data_keys.load(&mut reader, &self.tokens.master_keys).await?;
         feed::load_tenants(self, &mut reader).await?;
         feed::load_routes(self, &mut reader).await?;
         if self.role != (Role::Guest { keys: false }) {
@@ -245,6 +252,7 @@ impl Engine {
                 self.directory.expect_imported();
             }
             self.keyring.replace(loader);
+            self.secrets.load(&mut reader).await?;
         }
         *feed = head;
         self.applied.store(head.seq, Ordering::Release);

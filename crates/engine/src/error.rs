@@ -111,6 +111,7 @@ fn taken(conflict: Conflict) -> Error {
         Conflict::GroupName => ("name_taken", "a group of the organization has this name"),
         Conflict::KeyName => ("name_taken", "a key of the group has this name; a revoked or deleted key would free it"),
         Conflict::KeyDigest => ("key_known", "this key is known already, or once was"),
+        Conflict::SecretName => ("name_taken", "there is a secret of this name in this scope; change that one"),
         Conflict::UserEmail => ("email_taken", "a user has this e-mail address"),
         Conflict::Membership => ("already_member", "this person is a member already"),
         Conflict::Idempotency => ("idempotency_in_flight", "a request with this Idempotency-Key is being worked on"),

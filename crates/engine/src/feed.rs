@@ -15,6 +15,7 @@ use crate::directory::Tenant;
 use crate::engine::{Engine, instance_event};
 use crate::organizations::QUOTA_SET;
 use crate::routes::DEFAULT_ORGANIZATION;
+use crate::sealing::DATA_KEY_MADE;
 use crate::tiers::{TIERS_CHANGED, load_tiers};
 use crate::tokens::SIGNING_KEY_MADE;
 use crate::{Error, Result, settings};
@@ -118,6 +119,7 @@ pub(crate) fn step(events: &[Event]) -> (&[Event], &[Event]) {
 pub(crate) async fn apply(engine: &Engine, reader: &mut Reader, events: &[Event]) -> Result<()> {
     let mut tenants = BTreeSet::new();
     let mut keys = BTreeSet::new();
+    let mut data_keys = BTreeSet::new();
     let (mut routes, mut tiers, mut signing_keys) = (false, false, false);
     for event in events {
         engine.calendar.raise(event.at);
@@ -126,7 +128,11 @@ pub(crate) async fn apply(engine: &Engine, reader: &mut Reader, events: &[Event]
         }
         tiers |= event.kind == TIERS_CHANGED;
         signing_keys |= event.kind == SIGNING_KEY_MADE;
+        data_keys.extend(event.organization.filter(|_| event.kind == DATA_KEY_MADE));
         void_quota(engine, event);
+        if let Some(owner) = event.subject_id.filter(|_| matches!(&*event.kind, "route.deleted" | "group.deleted")) {
+            engine.secrets.forget(owner);
+        }
         keys.extend(key_ids(event));
         match event.subject_kind {
             SubjectKind::Organization => {
@@ -136,6 +142,7 @@ pub(crate) async fn apply(engine: &Engine, reader: &mut Reader, events: &[Event]
             }
             SubjectKind::Workspace | SubjectKind::Group | SubjectKind::Setting => tenants.extend(event.organization),
             SubjectKind::Route => routes = true,
+            SubjectKind::Secret => engine.secrets.apply(reader, event).await?,
             SubjectKind::Key
             | SubjectKind::Instance
             | SubjectKind::User
@@ -160,6 +167,9 @@ pub(crate) async fn apply(engine: &Engine, reader: &mut Reader, events: &[Event]
     }
     if signing_keys {
         engine.tokens.load(reader).await?;
+    }
+    for organization in data_keys {
+        engine.data_keys.load_newest(reader, &engine.tokens.master_keys, organization).await?;
     }
     if tiers {
         load_tiers(engine, reader).await?;
@@ -201,6 +211,9 @@ async fn reload_keys(engine: &Engine, reader: &mut Reader, keys: &[KeyId]) -> Re
     if !dead.is_empty() {
         for (key, digest) in reader.tombstones_of(&dead).await? {
             engine.keyring.remove(key, &digest);
+        }
+        for key in dead {
+            engine.secrets.forget(key.0);
         }
     }
     if rows.iter().any(VerificationRow::is_imported) {

@@ -33,6 +33,7 @@ mod profile;
 mod quota;
 pub mod routes;
 mod sealing;
+mod secrets;
 mod serving;
 pub mod sessions;
 mod settings;
@@ -70,6 +71,7 @@ pub use passwords::{MAX_PASSWORD, MIN_PASSWORD};
 pub use profile::{NewSecondFactor, Protection, RecoveryCodes};
 pub use quota::QuotaUse;
 pub use routes::{Cors, GuardText, LiveRoute, NewRoute, RouteMatch, RoutePatch, Target, Upstream};
+pub use secrets::{NewSecret, SecretPatch, SecretQuery};
 pub use serving::Seat;
 pub use sessions::{SESSION_LENGTH, STEP_UP_LENGTH, SignedIn};
 pub use settings::{SettingsPatch, SignInRules, Unmet};
@@ -83,10 +85,11 @@ pub use usage::{
 pub use verify::{KnownKey, Person, Presented, Verdict};
 pub use vitals::Vitals;
 
+pub use keyrack_core::secret::Seeker;
 pub use keyrack_core::standing::{Owner, QuotaStanding, Standing, WindowStanding};
 pub use keyrack_store::{
     ActorKind, ApiKey, AuditFilter, Event, HashProfile, Invitation, KeyGroup, KeySecret, KeySort, Member, Notification,
-    Organization, Route, Session, Store, SubjectKind, UsageCounts, UserAccount, Workspace,
+    Organization, Route, Secret, Session, Store, SubjectKind, UsageCounts, UserAccount, Workspace,
 };
 
 /// The result of a use case.

@@ -1,13 +1,133 @@
-//! What the database holds encrypted, under a master key that it does not hold.
+//! What the database holds encrypted, under keys that it does not hold.
+//!
+//! What belongs to an organization is sealed with a data key of its own; the database has that wrapped, that is sealed with the master
+//! key. What belongs to a person or to nobody (second factors, letters) is sealed with the master key itself.
 
-use keyrack_core::seal::{self, NONCE};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use keyrack_core::seal::{self, DATA_KEY, DataKey, NONCE, Opener};
+use keyrack_core::token::MasterKey;
+use keyrack_core::{DataKeyId, OrganizationId};
+use keyrack_store::{Reader, SubjectKind, WrappedKey};
+use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::engine::Engine;
+use crate::actor::Context;
+use crate::engine::{Engine, Subject};
 use crate::{Error, Result};
 
+/// The event by which an organization gets a data key.
+pub(crate) const DATA_KEY_MADE: &str = "data_key.made";
+
+/// The data keys of the instance, unwrapped.
+#[derive(Default)]
+pub(crate) struct DataKeys(ArcSwap<Known>);
+
+#[derive(Clone, Default)]
+struct Known {
+    all: HashMap<DataKeyId, Arc<DataKey>>,
+    /// What an organization's values are sealed with now, and the number of the master key that it is wrapped with.
+    newest: HashMap<OrganizationId, (Arc<DataKey>, i64)>,
+}
+
+impl Known {
+    fn add(&mut self, master_keys: &[MasterKey], wrapped: &WrappedKey) {
+        let opened = unwrapped(master_keys, wrapped);
+        let Some(key) = opened else {
+            tracing::error!(data_key = %wrapped.id, master_key = wrapped.master_key, "a data key cannot be opened; what it sealed is closed");
+            return;
+        };
+        let key = Arc::new(key);
+        self.all.insert(wrapped.id, Arc::clone(&key));
+        let newest = self.newest.get(&wrapped.organization);
+        if newest.is_none_or(|(newest, _)| newest.id() <= wrapped.id) {
+            self.newest.insert(wrapped.organization, (key, wrapped.master_key));
+        }
+    }
+}
+
+fn place_of(organization: OrganizationId, id: DataKeyId) -> Vec<u8> {
+    seal::place(&[b"data_key", organization.0.as_bytes(), id.0.as_bytes()])
+}
+
+fn unwrapped(master_keys: &[MasterKey], wrapped: &WrappedKey) -> Option<DataKey> {
+    let master_key = master_keys.iter().find(|key| key.id() == wrapped.master_key)?;
+    let place = place_of(wrapped.organization, wrapped.id);
+    let bytes = seal::open(master_key, &place, &wrapped.wrapped)?;
+    DataKey::new(wrapped.id, bytes.first_chunk().filter(|_| bytes.len() == DATA_KEY)?)
+}
+
+impl DataKeys {
+    /// Reads all of them.
+    pub(crate) async fn load(&self, reader: &mut Reader, master_keys: &[MasterKey]) -> Result<()> {
+        let mut known = Known::default();
+        for wrapped in reader.list_data_keys().await? {
+            known.add(master_keys, &wrapped);
+        }
+        self.0.store(Arc::new(known));
+        Ok(())
+    }
+
+    /// Reads the newest of an organization.
+    pub(crate) async fn load_newest(
+        &self,
+        reader: &mut Reader,
+        master_keys: &[MasterKey],
+        organization: OrganizationId,
+    ) -> Result<()> {
+        if let Some(wrapped) = reader.newest_data_key(organization).await? {
+            let mut known = Known::clone(&self.0.load());
+            known.add(master_keys, &wrapped);
+            self.0.store(Arc::new(known));
+        }
+        Ok(())
+    }
+
+    /// Opens what a data key sealed for this place.
+    pub(crate) fn open(&self, place: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let Opener::DataKey(id) = Opener::of(sealed)? else { return None };
+        self.0.load().all.get(&id)?.open(place, sealed)
+    }
+
+    fn newest(&self, organization: OrganizationId) -> Option<(Arc<DataKey>, i64)> {
+        self.0.load().newest.get(&organization).cloned()
+    }
+}
+
 impl Engine {
-    /// Seals a value for its place, such as a table and the id of a row.
+    /// What values of the context's organization are sealed with now. The first time one is made, in a change of its own: it is known
+    /// before anything is sealed with it, and does no harm if nothing is.
+    pub(crate) async fn data_key(&self, ctx: &Context) -> Result<Arc<DataKey>> {
+        let master_key = self.tokens.master_keys.first().ok_or(Error::internal("there is no master key"))?;
+        let known = || self.data_keys.newest(ctx.organization).filter(|(_, by)| *by == master_key.id());
+        if let Some((key, _)) = known() {
+            return Ok(key);
+        }
+        let (mut writer, _) = self.begin(ctx).await?;
+        let newest = writer.newest_data_key(ctx.organization).await?;
+        if newest.is_some_and(|newest| newest.master_key == master_key.id()) {
+            // Somebody else has just made one.
+            drop(writer);
+            self.settle_unchanged().await?;
+        } else {
+            let (now, bytes) = (self.now(), Zeroizing::new(self.random.bytes::<DATA_KEY>()?));
+            let id = DataKeyId::new(now, self.random_id()?);
+            let nonce = self.random.bytes()?;
+            let wrapped = seal::seal(master_key, &place_of(ctx.organization, id), &*bytes, nonce);
+            let wrapped = wrapped.ok_or(Error::internal("a data key could not be sealed"))?;
+            let (organization, master_key) = (ctx.organization, master_key.id());
+            writer.insert_data_key(&WrappedKey { id, organization, master_key, wrapped, created_at: now }).await?;
+            let data = json!({ "master_key": master_key });
+            let subject = Subject { kind: SubjectKind::Instance, id: id.0, name: "data key", data };
+            let event = self.event(ctx, DATA_KEY_MADE, subject)?;
+            self.commit(writer, event).await?;
+        }
+        known().map(|(key, _)| key).ok_or(Error::internal("a data key is not there"))
+    }
+
+    /// Seals a value for its place with the master key, such as a table and the id of a row.
     pub(crate) fn seal(&self, place: &[u8], value: &[u8]) -> Result<Vec<u8>> {
         let nonce: [u8; NONCE] = self.random.bytes()?;
         let master_key = self.tokens.master_keys.first().ok_or(Error::internal("there is no master key"))?;
@@ -16,7 +136,7 @@ impl Engine {
 
     /// Opens it again. `None` if it was changed or moved, or if the key file lacks its master key.
     pub(crate) fn unseal(&self, place: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        let id = seal::master_key_of(sealed)?;
+        let Opener::MasterKey(id) = Opener::of(sealed)? else { return None };
         let master_key = self.tokens.master_keys.iter().find(|key| key.id() == id)?;
         seal::open(master_key, place, sealed)
     }

@@ -11,7 +11,7 @@ use http::{Extensions, HeaderMap, HeaderValue, Method};
 use keyrack_core::address::canonical;
 use keyrack_core::carrier;
 use keyrack_core::decide::Place;
-use keyrack_core::{Decision, Guard, OrganizationId, Reason, UserId};
+use keyrack_core::{Decision, Guard, OrganizationId, Reason, Scope, UserId};
 use keyrack_engine::{Actor, Call, Charge, Context, Engine, KnownKey, Person, Presented};
 use uuid::Uuid;
 
@@ -61,6 +61,21 @@ impl Caller {
     /// The person, for what is theirs alone.
     pub(crate) fn person(&self) -> Result<&Person, ApiError> {
         self.person.as_ref().ok_or_else(|| ApiError::denied(Reason::KeyNotAccepted))
+    }
+
+    /// Whether they may do this too, for the organization as a whole.
+    pub(crate) fn may(&self, scope: &Scope) -> bool {
+        if self.context.actor.workspace().is_some() {
+            return false;
+        }
+        match (&self.key, &self.person) {
+            (Some(key), _) => {
+                let facts = key.facts();
+                facts.scopes.grants(scope) && facts.narrowed_to.is_none_or(|narrower| narrower.grants(scope))
+            }
+            (None, Some(person)) => person.role.is_some_and(|role| role.scopes().grants(scope)),
+            (None, None) => matches!(self.context.actor, Actor::Host { .. }),
+        }
     }
 }
 

@@ -6,19 +6,20 @@ use utoipa::openapi::path::Operation;
 use utoipa::openapi::{OpenApi, RefOr};
 
 /// From the answer of an operation, by its status, to others: the value goes into their parameter of that name.
-const TO_PARAMETERS: [(&str, &str, &str, &str, &[&str]); 10] = [
+const TO_PARAMETERS: [(&str, &str, &str, &str, &[&str]); 11] = [
     ("createKey", "201", "id", "/key/id", &KEY),
     ("rotateKey", "200", "id", "/key/id", &KEY),
     ("importKeys", "201", "id", "/data/0/id", &KEY),
     ("createGroup", "201", "id", "/id", &["getGroup", "updateGroup", "deleteGroup"]),
     ("createWorkspace", "201", "id", "/id", &["getWorkspace", "updateWorkspace", "deleteWorkspace"]),
     ("createRoute", "201", "id", "/id", &["getRoute", "updateRoute", "deleteRoute"]),
+    ("createSecret", "201", "id", "/id", &["getSecret", "updateSecret", "deleteSecret"]),
     ("createOrganization", "201", "id", "/id", &["getOrganization", "updateOrganization"]),
     ("acceptInvitation", "201", "user_id", "/user_id", &["updateMember", "removeMember"]),
     ("listNotifications", "200", "id", "/data/0/id", &["readNotification"]),
-    ("listSecrets", "200", "version", "/data/0/version", &["endOverlap"]),
+    ("listKeySecrets", "200", "version", "/data/0/version", &["endOverlap"]),
 ];
-const KEY: [&str; 7] = ["getKey", "getKeyUsage", "updateKey", "rotateKey", "revokeKey", "listSecrets", "deleteKey"];
+const KEY: [&str; 7] = ["getKey", "getKeyUsage", "updateKey", "rotateKey", "revokeKey", "listKeySecrets", "deleteKey"];
 
 /// The same into a field of their body.
 const TO_FIELDS: [(&str, &str, &str, &str, &str); 3] = [

@@ -46,6 +46,7 @@ struct Problem {
         (name = "groups", description = "Groups of keys"),
         (name = "workspaces", description = "Places in an organization"),
         (name = "routes", description = "Guarded doors to other services"),
+        (name = "secrets", description = "Named values that callers are given, each its own"),
         (name = "organizations", description = "Tenants"),
         (name = "members", description = "People in an organization"),
         (name = "settings", description = "How an organization works"),

@@ -94,7 +94,9 @@ ids_as_args!(
     InvitationId,
     LetterId,
     NodeId,
-    NotificationId
+    NotificationId,
+    SecretId,
+    DataKeyId
 );
 
 /// Builds the values of a statement: `args![organization, name, limit]`.

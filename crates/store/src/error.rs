@@ -55,6 +55,8 @@ pub enum Conflict {
     KeyName,
     /// The text of a key: it is known already, or was once.
     KeyDigest,
+    /// The name of a secret in its scope.
+    SecretName,
     /// The e-mail address of a user.
     UserEmail,
     /// A person who is a member already.
@@ -69,7 +71,7 @@ impl std::fmt::Display for Conflict {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::OrganizationSlug | Self::WorkspaceSlug => "slug",
-            Self::GroupName | Self::KeyName => "name",
+            Self::GroupName | Self::KeyName | Self::SecretName => "name",
             Self::KeyDigest => "key",
             Self::UserEmail => "e-mail address",
             Self::Membership => "membership",
@@ -80,12 +82,13 @@ impl std::fmt::Display for Conflict {
 }
 
 /// PostgreSQL names the index; SQLite names the columns, or the index where it is one over an expression or a part.
-const RULES: [(&str, &str, Conflict); 8] = [
+const RULES: [(&str, &str, Conflict); 9] = [
     ("organization_slug", "organization.slug", Conflict::OrganizationSlug),
     ("workspace_slug", "workspace.organization_id, workspace.slug", Conflict::WorkspaceSlug),
     ("key_group_name", "key_group.organization_id, key_group.name", Conflict::GroupName),
     ("api_key_name", "api_key.group_id, api_key.name", Conflict::KeyName),
     ("key_secret_digest", "key_secret.digest", Conflict::KeyDigest),
+    ("secret_name", "secret.organization_id, secret.name", Conflict::SecretName),
     ("user_account_email", "user_account.email", Conflict::UserEmail),
     ("member_pkey", "member.organization_id, member.user_id", Conflict::Membership),
     ("idempotency_pkey", "idempotency.organization_id, idempotency.actor_id, idempotency.key", Conflict::Idempotency),

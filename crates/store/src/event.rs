@@ -65,6 +65,8 @@ words! {
         Key = "key",
         /// A route.
         Route = "route",
+        /// A secret.
+        Secret = "secret",
         /// A setting.
         Setting = "setting",
     }

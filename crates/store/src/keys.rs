@@ -344,7 +344,7 @@ impl Reader {
     }
 
     /// The secrets of a key, oldest first.
-    pub async fn list_secrets(&mut self, key: KeyId) -> Result<Vec<KeySecret>> {
+    pub async fn list_key_secrets(&mut self, key: KeyId) -> Result<Vec<KeySecret>> {
         self.tx.fetch_all(LIST_SECRETS, args![key]).await
     }
 }
@@ -372,7 +372,7 @@ impl Writer {
     }
 
     /// Adds a secret to a key.
-    pub async fn insert_secret(&mut self, key: KeyId, s: &NewSecret) -> Result<()> {
+    pub async fn insert_key_secret(&mut self, key: KeyId, s: &NewSecret) -> Result<()> {
         let args = args![
             key,
             s.version,

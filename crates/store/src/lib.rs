@@ -7,6 +7,7 @@
 mod batches;
 mod claim;
 mod copying;
+mod data_keys;
 mod dialect;
 mod driver;
 mod error;
@@ -23,6 +24,7 @@ mod people;
 mod quotas;
 mod routes;
 mod second_factors;
+mod secrets;
 mod sessions;
 mod settings;
 mod store;
@@ -32,6 +34,7 @@ mod verification;
 mod windows;
 
 pub use claim::Claim;
+pub use data_keys::WrappedKey;
 pub use error::{Conflict, StoreError};
 pub use event::{ActorKind, AuditFilter, Event, FeedHead, NewEvent, SubjectKind};
 pub use groups::{HashProfile, KeyGroup};
@@ -46,6 +49,7 @@ pub use people::{Invitation, Member, UserAccount};
 pub use quotas::QuotaCount;
 pub use routes::Route;
 pub use second_factors::SecondFactor;
+pub use secrets::{Secret, SecretFilter};
 pub use sessions::Session;
 pub use settings::INSTANCE;
 pub use store::{PoolUse, Reader, Store, Writer};
@@ -62,6 +66,7 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// Every SQL text of this crate, so that a test can have both databases prepare each of them.
 pub fn all_statements() -> impl Iterator<Item = &'static str> {
     [
+        data_keys::STATEMENTS,
         event::STATEMENTS,
         groups::STATEMENTS,
         idempotency::STATEMENTS,
@@ -72,6 +77,7 @@ pub fn all_statements() -> impl Iterator<Item = &'static str> {
         organizations::STATEMENTS,
         people::STATEMENTS,
         second_factors::STATEMENTS,
+        secrets::STATEMENTS,
         sessions::STATEMENTS,
         quotas::STATEMENTS,
         routes::STATEMENTS,

@@ -45,6 +45,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     600 "usage";
     610 "notices";
     620 "letters";
+    700 "secrets";
 };
 
 const APPLIED: &str = "SELECT number AS value FROM migration ORDER BY number";

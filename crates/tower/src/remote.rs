@@ -147,6 +147,7 @@ impl Guard {
             ip: arrival.address.map(|address| address.to_string()),
             user_agent: arrival.user_agent.map(str::to_owned),
             cost: Some(self.units.into()),
+            secrets: None,
             peek: self.public.then_some(true),
         }
     }

@@ -279,13 +279,13 @@ async fn show_all(list: List, json: bool, settings: &Settings) -> anyhow::Result
 async fn show(id: Uuid, json: bool, settings: &Settings) -> anyhow::Result<()> {
     let client = client_for(id, settings).await?;
     let key = client.get_key(id).await?;
-    let secrets = client.list_secrets(id).await?.data;
+    let secrets = client.list_key_secrets(id).await?.data;
     if json {
         return output::json(&serde_json::json!({ "key": key, "secrets": secrets }));
     }
     describe(&key);
     serve::announce("");
-    let row = |s: keyrack_client::wire::Secret| {
+    let row = |s: keyrack_client::wire::KeySecret| {
         let looks = format!("{}…{}", s.display_prefix, s.last4);
         let moments = [Some(s.created_at), s.expires_at, s.last_used_at].map(output::moment);
         let [made, ends, used] = moments;

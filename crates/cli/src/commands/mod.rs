@@ -10,6 +10,7 @@ pub(crate) mod notifications;
 pub(crate) mod openapi;
 pub(crate) mod organizations;
 pub(crate) mod routes;
+pub(crate) mod secrets;
 pub(crate) mod tokens;
 pub(crate) mod usage;
 pub(crate) mod users;
@@ -54,6 +55,9 @@ pub(crate) enum Manage {
     /// Make, list and delete routes
     #[command(subcommand)]
     Routes(routes::Routes),
+    /// Set, show, list and delete secrets: values that callers are given
+    #[command(subcommand)]
+    Secrets(secrets::Secrets),
     /// List the processes that serve one PostgreSQL database together
     Nodes,
     /// Show what owners and admins are told: keys that expire or that nobody uses, quotas that run out
@@ -75,6 +79,7 @@ pub(crate) async fn manage(command: Manage, json: bool, settings: &Settings) -> 
         Manage::Tiers(tiers) => limits::tiers(tiers, json, settings).await?,
         Manage::Users(users) => users::run(users, json, settings).await?,
         Manage::Routes(routes) => routes::run(routes, json, settings).await?,
+        Manage::Secrets(secrets) => secrets::run(secrets, json, settings).await?,
         Manage::Nodes => nodes::run(json, settings).await?,
         Manage::Notifications(list) => notifications::run(list, json, settings).await?,
         Manage::Audit(audit) => organizations::audit(audit, json, settings).await?,

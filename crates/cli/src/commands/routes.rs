@@ -95,6 +95,9 @@ struct Sending {
     /// Send the service this header; may be given several times
     #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
     headers: Vec<(String, String)>,
+    /// Send the service this header with the caller's own secret of this name; may be given several times
+    #[arg(long = "secret-header", value_name = "NAME: SECRET", value_parser = header)]
+    secret_headers: Vec<(String, String)>,
     /// The largest body of a request
     #[arg(long, value_name = "BYTES")]
     max_body: Option<u64>,
@@ -158,6 +161,7 @@ fn wanted(c: Create) -> CreateRoute {
             url: c.upstream,
             strip_prefix: c.sending.strip_prefix,
             headers: c.sending.headers.into_iter().collect(),
+            secret_headers: c.sending.secret_headers.into_iter().collect(),
             max_body_bytes: c.sending.max_body,
             timeout_seconds: c.sending.timeout,
             idle_timeout_seconds: c.sending.idle_timeout,

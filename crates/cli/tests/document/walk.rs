@@ -305,6 +305,7 @@ async fn routes_settings_and_audit(r: &Recorder) {
     r.call("GET", "/api/routes/{id}", &[&route], None, 200).await;
     r.call("PATCH", "/api/routes/{id}", &[&route], Some(json!({"enabled": false, "guard": {"public": true}})), 200)
         .await;
+    secrets(r, &route).await;
     r.call("DELETE", "/api/routes/{id}", &[&route], None, 204).await;
     r.call("DELETE", "/api/routes/{id}", &[&route], None, 404).await;
     r.call("GET", "/api/settings", &[], None, 200).await;
@@ -315,6 +316,19 @@ async fn routes_settings_and_audit(r: &Recorder) {
     r.call("PATCH", "/api/settings", &[], Some(json!({"access_groups": ["nowhere"]})), 400).await;
     r.call("GET", "/api/audit", &[], None, 200).await;
     r.call("GET", "/api/nodes", &[], None, 200).await;
+}
+
+async fn secrets(r: &Recorder, route: &str) {
+    let new =
+        json!({"name": "DATABASE_URL", "value": "postgres://db", "scope": "route", "owner": route, "comment": "c"});
+    let secret = id(&r.call("POST", "/api/secrets", &[], Some(new.clone()), 201).await);
+    r.call("POST", "/api/secrets", &[], Some(new), 409).await;
+    r.call("POST", "/api/secrets", &[], Some(json!({"name": "A B", "value": "x", "scope": "global"})), 400).await;
+    r.call("GET", "/api/secrets", &[], None, 200).await;
+    r.call("GET", "/api/secrets/{id}", &[&secret], None, 200).await;
+    r.call("PATCH", "/api/secrets/{id}", &[&secret], Some(json!({"value": "postgres://other"})), 200).await;
+    r.call("DELETE", "/api/secrets/{id}", &[&secret], None, 204).await;
+    r.call("DELETE", "/api/secrets/{id}", &[&secret], None, 404).await;
 }
 
 #[test]

@@ -47,6 +47,8 @@ pub(crate) struct Tenant {
     pub(crate) secret: String,
     /// The id of a route, at `/door`.
     pub(crate) route: String,
+    /// The id of a secret of everybody, `DATABASE_URL`.
+    pub(crate) secret_id: String,
     /// The id of a user who is a member.
     pub(crate) member: String,
 }
@@ -99,6 +101,8 @@ impl Tenant {
         let guard = json!({"scope": "contacts:read"});
         let target = json!({"kind": "upstream", "url": "http://127.0.0.1:9"});
         let route = make("/api/routes", json!({"path": "/door", "guard": guard, "target": target})).await;
+        let everybody_s = json!({"name": "DATABASE_URL", "value": "postgres://db", "scope": "global"});
+        let secret = make("/api/secrets", everybody_s).await;
         // Somebody who is known, and invited here, is a member once they say yes with their password.
         let (email, password) = ("member@acme.test", "the password of the member");
         let invited = make("/api/members", json!({"email": email, "role": "member"})).await;
@@ -113,6 +117,7 @@ impl Tenant {
             key: text(&reader["key"]["id"]),
             secret: text(&reader["secret"]),
             route: text(&route["id"]),
+            secret_id: text(&secret["id"]),
             member: text(&member["user_id"]),
         }
     }
@@ -126,6 +131,7 @@ impl Tenant {
             "/api/workspaces",
             "/api/members?limit=200",
             "/api/routes",
+            "/api/secrets",
             "/api/settings",
             "/api/organizations",
             "/api/audit?limit=200",

@@ -249,7 +249,7 @@ pub struct ReceiptNode {
 
 /// A secret of a key, without its text.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct Secret {
+pub struct KeySecret {
     /// Which one, from 1.
     pub version: i64,
     /// Its visible beginning.

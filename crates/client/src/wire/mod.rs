@@ -10,6 +10,7 @@ mod notifications;
 mod organizations;
 mod profile;
 mod routes;
+mod secrets;
 mod session;
 pub mod text;
 mod tokens;
@@ -26,6 +27,7 @@ pub use notifications::*;
 pub use organizations::*;
 pub use profile::*;
 pub use routes::*;
+pub use secrets::*;
 pub use session::*;
 pub use tokens::*;
 pub use usage::*;
@@ -111,6 +113,17 @@ words! {
         Hour = "hour",
         /// Days of UTC; kept for two years.
         Day = "day",
+    }
+    /// Who is given a secret.
+    SecretScope {
+        /// Everybody whom a door of the organization lets in.
+        Global = "global",
+        /// Everybody at a route.
+        Route = "route",
+        /// Keys of a group.
+        Group = "group",
+        /// A key.
+        Key = "key",
     }
     /// What a key is for.
     Environment {

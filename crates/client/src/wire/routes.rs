@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::text::{
     GroupReference, HeaderName, HeaderValue, Host, KeyId, Method, Name, Organizations, Origin, PathPattern, PathPrefix,
-    Resource, Scope, ServiceUrl, WorkspaceReference,
+    Resource, Scope, SecretName, ServiceUrl, WorkspaceReference,
 };
 use super::{Role, given, present};
 
@@ -105,6 +105,11 @@ pub enum Target {
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         #[schema(schema_with = headers)]
         headers: BTreeMap<String, String>,
+        /// Headers that it is sent with the secrets of these names: those of the caller's key, of its group, of the route or of the
+        /// organization, whichever says most of the caller. Who has none is not let through. Needs `keyrack.secrets:read`.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        #[schema(schema_with = secret_headers)]
+        secret_headers: BTreeMap<String, String>,
         /// The largest body of a request, in bytes; any if missing. More is 413.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         max_body_bytes: Option<u64>,
@@ -130,6 +135,7 @@ impl Target {
             url: url.into(),
             strip_prefix: None,
             headers: BTreeMap::new(),
+            secret_headers: BTreeMap::new(),
             max_body_bytes: None,
             timeout_seconds: None,
             idle_timeout_seconds: None,
@@ -143,6 +149,15 @@ fn headers() -> RefOr<Schema> {
     let headers = headers.property_names(Some(HeaderName::schema())).additional_properties(Some(HeaderValue::schema()));
     let description = "Headers that it is sent, whatever the caller sent under their names. Everybody who may see the route \
         sees them: no place for secrets.";
+    headers.max_properties(Some(32)).description(Some(description)).into()
+}
+
+fn secret_headers() -> RefOr<Schema> {
+    let headers = ObjectBuilder::new().schema_type(Type::Object);
+    let headers = headers.property_names(Some(HeaderName::schema())).additional_properties(Some(SecretName::schema()));
+    let description = "Headers that it is sent with the secrets of these names: those of the caller's key, of its group, of the \
+        route or of the organization, whichever says most of the caller. Who has none is not let through. Needs \
+        `keyrack.secrets:read`.";
     headers.max_properties(Some(32)).description(Some(description)).into()
 }
 

@@ -113,6 +113,14 @@ texts! {
     WorkspaceReference { extensions(Some(to("workspace"))) }
     /// The id of a route.
     RouteId { format(UUID), extensions(Some(to("route"))) }
+    /// The name of a secret.
+    SecretName { min_length(Some(1)), max_length(Some(128)), pattern(Some("^[A-Za-z0-9_-]+$")) }
+    /// The value of a secret: at most 16,384 bytes.
+    SecretValue { min_length(Some(1)), max_length(Some(16384)) }
+    /// The id of a secret.
+    SecretId { format(UUID), extensions(Some(to("secret"))) }
+    /// What a secret belongs to: the name or id of a route or a group, or the id of a key.
+    SecretOwner { extensions(Some(to("secret_owner"))) }
     /// The id of a person.
     UserId { format(UUID), extensions(Some(to("user"))) }
     /// The id of a session.

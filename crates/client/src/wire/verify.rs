@@ -1,6 +1,7 @@
 //! Asking about a key.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use compact_str::CompactString;
 use jiff::Timestamp;
@@ -9,7 +10,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::text::{Address, GroupReference, KeyText, RequestPath, Scope, WorkspaceReference};
+use super::text::{Address, GroupReference, KeyText, RequestPath, Scope, SecretName, WorkspaceReference};
 use super::{Environment, Limits, Role, Tier};
 
 /// May this key do this?
@@ -52,13 +53,18 @@ pub struct VerifyKey {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     pub cost: Option<i64>,
+    /// The names of secrets that the key is to be given if it may: its own, its group's or the organization's. Up to 32; whoever asks
+    /// needs `keyrack.secrets:read`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<SecretName>>, max_items = 32)]
+    pub secrets: Option<Vec<String>>,
     /// Only look: nothing is taken of limits and quota, and nothing is counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peek: Option<bool>,
 }
 
 /// The answer; its status is 200 whatever it is.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct Verified {
     /// Whether the key may.
     pub valid: bool,
@@ -87,6 +93,9 @@ pub struct Verified {
     /// How limits and quota stand now, if the key may do this but for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
+    /// The secrets that were asked for, if the key may; null for those it has none of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<BTreeMap<String, Option<String>>>,
 }
 
 /// A key as a decision knows it.
@@ -144,7 +153,7 @@ pub struct VerifyKeys {
 }
 
 /// The answers, in the order of the questions.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct VerifiedKeys {
     /// The answers.
     pub data: Vec<Verified>,

@@ -51,7 +51,7 @@ impl Engine {
         let tenant = self.tenant(ctx)?;
         let seen = self.visible_key(&mut self.reader().await?, ctx, id).await?;
         let group = tenant.groups.get(&seen.group).ok_or(Error::NotFound("group"))?;
-        let secrets = self.reader().await?.list_secrets(id).await?;
+        let secrets = self.reader().await?.list_key_secrets(id).await?;
         let newest = secrets.last().map_or(0, |s| s.version);
         let is_asked = secrets.len() > 1 && secrets.last().is_some_and(|s| s.last_used_at.is_none());
         // Read before the transaction: others may hold much of it, and every change would wait.
@@ -67,7 +67,7 @@ impl Engine {
         }
         // It may have been used since uses were last written down. What is in memory no more by now is read behind it.
         let is_noted = is_asked && self.with_usage(move |usage| usage.has_use_of(id, newest)).await != Some(false);
-        let secrets = writer.list_secrets(id).await?;
+        let secrets = writer.list_key_secrets(id).await?;
         if secrets.last().is_none_or(|s| s.version != newest) {
             return Err(Error::conflict("rotation_in_progress", "the key is being rotated by somebody else"));
         }
@@ -76,7 +76,7 @@ impl Engine {
         for (version, at) in &ending.ends {
             writer.end_secret(id, *version, *at).await?;
         }
-        writer.insert_secret(id, &secret).await?;
+        writer.insert_key_secret(id, &secret).await?;
         self.remember(&mut writer, ctx, id.0).await?;
         let data = serde_json::json!({
             "version": secret.version,
@@ -93,16 +93,16 @@ impl Engine {
     async fn replay_rotation(&self, ctx: &Context, id: KeyId) -> Result<RotatedKey> {
         let mut reader = self.reader().await?;
         let key = self.visible_key(&mut reader, ctx, id).await?;
-        let previous = reader.list_secrets(id).await?.iter().rev().find_map(|s| s.expires_at);
+        let previous = reader.list_key_secrets(id).await?.iter().rev().find_map(|s| s.expires_at);
         let key = self.view(key)?;
         Ok(RotatedKey { key, secret: None, previous_secret_expires_at: previous, is_replay: true })
     }
 
     /// The secrets of a key, oldest first.
-    pub async fn list_secrets(&self, ctx: &Context, id: KeyId) -> Result<Vec<KeySecret>> {
+    pub async fn list_key_secrets(&self, ctx: &Context, id: KeyId) -> Result<Vec<KeySecret>> {
         let mut reader = self.reader().await?;
         self.visible_key(&mut reader, ctx, id).await?;
-        Ok(reader.list_secrets(id).await?)
+        Ok(reader.list_key_secrets(id).await?)
     }
 
     /// Ends an overlap early: the old secret is taken no more.
@@ -110,7 +110,7 @@ impl Engine {
         let now = self.now();
         let (mut writer, _) = self.begin(ctx).await?;
         let key = self.visible_key(&mut writer, ctx, id).await?;
-        let secrets = writer.list_secrets(id).await?;
+        let secrets = writer.list_key_secrets(id).await?;
         let secret = secrets.iter().find(|s| s.version == version).ok_or(Error::NotFound("secret"))?;
         if secrets.last().is_some_and(|newest| newest.version == version) {
             let message = "this is the key's newest secret; rotate or revoke the key instead";

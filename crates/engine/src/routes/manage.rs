@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use keyrack_core::pattern::Pattern;
-use keyrack_core::{KeyId, RouteId, name, upstream};
+use keyrack_core::{Action, KeyId, RouteId, Scope, name, upstream};
 use keyrack_store::{INSTANCE, Route, SubjectKind, Writer};
 
 use super::guard::{GuardText, resolve_guard};
@@ -39,7 +39,7 @@ impl Engine {
             created_at: now,
             updated_at: now,
         };
-        let mut writer = self.begin_route(ctx, &route, &keys).await?;
+        let mut writer = self.begin_route(ctx, &route, &keys, new.target.learns_secrets()).await?;
         refuse_clash(&mut writer, &route).await?;
         writer.insert_route(&route).await?;
         let event = self.event(ctx, "route.created", about(&route))?;
@@ -84,20 +84,24 @@ impl Engine {
         }
         // Each of these may have been good with what another one was before. Whoever only closes a door is not kept from it.
         let said = |route: &Route| (route.path.clone(), route.guard.clone(), route.target.clone(), route.cors.clone());
+        let mut learns_secrets = false;
+        after.enabled = patch.enabled.unwrap_or(before.enabled);
         if said(&after) != said(&before) {
             let unread = || Error::conflict("unreadable", "what is stored of the route cannot be read; make it anew");
             let door = read_door(&after).ok_or_else(unread)?;
             check_target(&door.target, &after.path)?;
+            learns_secrets = door.target.learns_secrets();
             let cors = door.cors.map(|cors| read_cors(cors, door.guard.sessions)).transpose()?;
             after.cors = cors.map(|cors| serde_json::json!(cors));
+        } else if after.enabled && !before.enabled {
+            learns_secrets = read_door(&after).is_none_or(|door| door.target.learns_secrets());
         }
-        after.enabled = patch.enabled.unwrap_or(before.enabled);
         if after == before {
             self.settle_unchanged().await?;
             return Ok(before);
         }
         after.updated_at = self.now();
-        let mut writer = self.begin_route(ctx, &after, &keys).await?;
+        let mut writer = self.begin_route(ctx, &after, &keys, learns_secrets).await?;
         if writer.find_route(ctx.organization, id).await?.as_ref() != Some(&before) {
             return Err(Error::conflict("changed_meanwhile", "somebody else has just changed the route; look again"));
         }
@@ -133,10 +137,16 @@ impl Engine {
         text
     }
 
-    /// Begins a change of a route. Who binds a key to a door must be as strong as the key.
-    async fn begin_route(&self, ctx: &Context, route: &Route, keys: &[KeyId]) -> Result<Writer> {
+    /// Begins a change of a route. Who binds a key to a door must be as strong as the key, and who says where secrets go must be
+    /// allowed to read them.
+    async fn begin_route(&self, ctx: &Context, route: &Route, keys: &[KeyId], learns_secrets: bool) -> Result<Writer> {
         let shared = route.host.is_some().then_some(INSTANCE);
         let (mut writer, authority) = self.begin_beside(ctx, shared).await?;
+        let reading = Scope::keyrack("secrets", Action::Read);
+        if learns_secrets && !authority.scopes.grants(&reading) {
+            let message = format!("what is behind the route learns secrets: that needs the scope {reading}");
+            return Err(Error::forbidden("insufficient_scope", message));
+        }
         let tenant = self.tenant(ctx)?;
         for (at, id) in keys.iter().enumerate() {
             let key = writer.find_key(ctx.organization, *id).await?;

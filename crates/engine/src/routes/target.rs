@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use keyrack_core::secret::secret_name;
 use keyrack_core::upstream;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,12 @@ impl Target {
     pub fn upstream(url: impl Into<String>) -> Self {
         Self::Upstream(Upstream { url: url.into(), ..Upstream::default() })
     }
+
+    /// Whether what is behind the route learns secrets: then whoever says where it is must be allowed to read them.
+    pub(super) fn learns_secrets(&self) -> bool {
+        let Self::Upstream(upstream) = self;
+        !upstream.secret_headers.is_empty()
+    }
 }
 
 /// Another HTTP service, and how requests get there.
@@ -43,6 +50,9 @@ pub struct Upstream {
     /// Headers that it is sent, whatever the caller sent under their names.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
+    /// The same with secrets of these names: each caller's own.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub secret_headers: BTreeMap<String, String>,
     /// The largest body of a request, in bytes; `None` for any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_body_bytes: Option<u64>,
@@ -97,6 +107,7 @@ pub(super) fn check_target(target: &Target, path: &str) -> Result<()> {
     for (name, value) in &upstream.headers {
         check_header(name, value).map_err(|message| Error::invalid(format!("target.headers.{name}"), message))?;
     }
+    check_secret_headers(upstream)?;
     if upstream.max_body_bytes.is_some_and(|bytes| i64::try_from(bytes).is_err()) {
         return Err(Error::invalid("target.max_body_bytes", "must be at most 9223372036854775807"));
     }
@@ -125,6 +136,24 @@ fn check_prefix(prefix: &str, path: &str) -> Result<()> {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => Ok(()),
         _ => refused("must be the beginning of the route's path"),
     }
+}
+
+fn check_secret_headers(upstream: &Upstream) -> Result<()> {
+    let field = |name: &str| format!("target.secret_headers.{name}");
+    if upstream.secret_headers.len() > MAX_HEADERS {
+        return Err(Error::invalid("target.secret_headers", "must not be more than 32"));
+    }
+    for (header, secret) in &upstream.secret_headers {
+        // What a caller sends under these two names ends at the door: they are free for what the service itself wants to see.
+        if !["authorization", "x-api-key"].contains(&&**header) {
+            check_header(header, "").map_err(|message| Error::invalid(field(header), message))?;
+        }
+        if header == "host" || upstream.headers.contains_key(header) {
+            return Err(Error::invalid(field(header), "is said by the address, or among the headers already"));
+        }
+        secret_name(secret).map_err(|error| Error::invalid(field(header), error))?;
+    }
+    Ok(())
 }
 
 fn check_header(name: &str, value: &str) -> std::result::Result<(), &'static str> {

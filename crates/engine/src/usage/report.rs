@@ -177,7 +177,7 @@ impl Engine {
         let UsageAbout::Key(key) = query.about else {
             return Ok((report, Some(Look { subject, of, by: query.by, time: (from, to) })));
         };
-        for secret in reader.list_secrets(key).await? {
+        for secret in reader.list_key_secrets(key).await? {
             let version = secret.version;
             let used_from = reader.old_secret_uses(key, version, ADDRESSES).await?;
             let totals = totals(rows.iter().filter(|row| row.version == version));

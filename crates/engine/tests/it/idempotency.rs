@@ -49,7 +49,7 @@ both_databases! {
         let again = world.engine.rotate_key(&ctx, id, RotateKey::default()).await.unwrap();
         assert!(again.is_replay && again.secret.is_none());
         assert_eq!(again.previous_secret_expires_at, first.previous_secret_expires_at);
-        assert_eq!(world.engine.list_secrets(&world.host(), id).await.unwrap().len(), 2);
+        assert_eq!(world.engine.list_key_secrets(&world.host(), id).await.unwrap().len(), 2);
         assert!(world.passes(&old).await && world.passes(first.secret.unwrap().expose()).await);
     }
 

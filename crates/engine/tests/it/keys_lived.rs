@@ -245,7 +245,7 @@ both_databases! {
         assert_eq!(code(engine.get_key(&other, id).await), "no key");
         assert_eq!(code(engine.update_key(&other, id, enabled(false)).await), "no key");
         assert_eq!(code(engine.rotate_key(&other, id, keyrack_engine::RotateKey::default()).await), "no key");
-        assert_eq!(code(engine.list_secrets(&other, id).await), "no key");
+        assert_eq!(code(engine.list_key_secrets(&other, id).await), "no key");
         assert_eq!(code(engine.end_overlap(&other, id, 1).await), "no key");
         assert_eq!(code(engine.revoke_key(&other, id, None).await), "no key");
         assert_eq!(code(engine.delete_key(&other, id).await), "no key");

@@ -126,7 +126,7 @@ fn nothing_that_can_be_printed_prints_a_key() {
             format!("{:?}", rotated.key),
             format!("{:?}", rotated.secret),
             format!("{:?} {:?}", import.new, import.text),
-            format!("{:?}", world.engine.list_secrets(&world.host(), created.key.key.id).await.unwrap()),
+            format!("{:?}", world.engine.list_key_secrets(&world.host(), created.key.key.id).await.unwrap()),
             format!(
                 "{:?}",
                 world.engine.list_audit(&world.host(), &keyrack_engine::AuditFilter::default(), 99).await.unwrap()

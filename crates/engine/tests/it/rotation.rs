@@ -44,7 +44,7 @@ both_databases! {
         assert_eq!(passing(&world, &[&old, &new]).await, [false, true]);
         assert_eq!(world.reason(&old).await, Some(Reason::Expired));
 
-        let secrets = world.engine.list_secrets(&world.host(), id).await.unwrap();
+        let secrets = world.engine.list_key_secrets(&world.host(), id).await.unwrap();
         let told: Vec<_> = secrets.iter().map(|s| (s.version, s.expires_at, s.created_at)).collect();
         assert_eq!(told, [(1, end, start), (2, None, start)]);
     }
@@ -138,7 +138,7 @@ both_databases! {
         let (newest, _) = rotate(&world, id, overlap(60)).await;
         assert_eq!(passing(&world, &[&old, &new, &newest]).await, [false, true, true]);
         let versions: Vec<_> =
-            world.engine.list_secrets(&world.host(), id).await.unwrap().iter().map(|s| s.version).collect();
+            world.engine.list_key_secrets(&world.host(), id).await.unwrap().iter().map(|s| s.version).collect();
         assert_eq!(versions, [1, 2, 3]);
     }
 
@@ -191,7 +191,7 @@ both_databases! {
         let (host, engine) = (world.host(), &world.engine);
         let (one, other) = tokio::join!(engine.rotate_key(&host, id, PLAIN), engine.rotate_key(&host, id, PLAIN));
         let done = [&one, &other].into_iter().filter(|r| r.is_ok()).count();
-        let secrets = engine.list_secrets(&host, id).await.unwrap();
+        let secrets = engine.list_key_secrets(&host, id).await.unwrap();
         assert_eq!(secrets.len(), done + 1);
         assert!(done > 0);
         let live = secrets.iter().filter(|s| s.expires_at.is_none_or(|at| at > world.now())).count();
@@ -211,7 +211,7 @@ both_databases! {
         assert!(world.passes(&new).await);
         // What has stopped has written everything down.
         Serving::start(&world).await.stop().await;
-        let secrets = world.engine.list_secrets(&world.host(), id).await.unwrap();
+        let secrets = world.engine.list_key_secrets(&world.host(), id).await.unwrap();
         assert_eq!(secrets.iter().map(|s| s.last_used_at).collect::<Vec<_>>(), [Some(first), Some(world.now())]);
         assert_eq!(world.engine.get_key(&world.host(), id).await.unwrap().key.last_used_at, Some(world.now()));
     }

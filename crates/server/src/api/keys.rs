@@ -7,8 +7,8 @@ use http::{HeaderValue, StatusCode};
 use jiff::SignedDuration;
 use keyrack_client::wire::text::{self, KeyOrder};
 use keyrack_client::wire::{
-    ApiKey, CreateKey, CreatedKey, ImportKeys, ImportedKeys, Page, RevokeKey, RevokedKey, RotateKey, RotatedKey,
-    Secret, UpdateKey,
+    ApiKey, CreateKey, CreatedKey, ImportKeys, ImportedKeys, KeySecret, Page, RevokeKey, RevokedKey, RotateKey,
+    RotatedKey, UpdateKey,
 };
 use keyrack_core::{KeyId, duration};
 use keyrack_engine::{Context, Idempotency, KeyQuery, KeySort, RotateKey as Rotate};
@@ -239,14 +239,14 @@ pub(super) async fn revoke(
 /// List the secrets of a key
 ///
 /// Without their texts, oldest first.
-#[utoipa::path(get, path = "/api/keys/{id}/secrets", tag = "keys", operation_id = "listSecrets", params(("id" = text::KeyId, Path)),
-    responses((status = 200, body = Page<Secret>), (status = 404, description = "No such key")))]
-pub(super) async fn list_secrets(
+#[utoipa::path(get, path = "/api/keys/{id}/secrets", tag = "keys", operation_id = "listKeySecrets", params(("id" = text::KeyId, Path)),
+    responses((status = 200, body = Page<KeySecret>), (status = 404, description = "No such key")))]
+pub(super) async fn list_key_secrets(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<Uuid>,
-) -> Result<Json<Page<Secret>>, ApiError> {
-    let secrets = app.engine.list_secrets(&caller.context, KeyId(id)).await?;
+) -> Result<Json<Page<KeySecret>>, ApiError> {
+    let secrets = app.engine.list_key_secrets(&caller.context, KeyId(id)).await?;
     Ok(Json(whole(secrets.into_iter().map(convert::secret).collect())))
 }
 

@@ -10,6 +10,7 @@ mod notifications;
 mod organizations;
 mod profile;
 mod routes;
+mod secrets;
 mod session;
 mod settings;
 mod tiers;
@@ -64,7 +65,7 @@ pub(crate) fn endpoints(app: App) -> Endpoints {
         .add(Needs::Manage("keys", Write, Workspace), routes!(keys::update, keys::delete))
         .add(Needs::Manage("keys", Write, Workspace), routes!(keys::rotate))
         .add_vital(Needs::Manage("keys", Write, Workspace), routes!(keys::revoke))
-        .add(Needs::Manage("keys", Read, Workspace), routes!(keys::list_secrets))
+        .add(Needs::Manage("keys", Read, Workspace), routes!(keys::list_key_secrets))
         .add(Needs::Manage("keys", Write, Workspace), routes!(keys::end_overlap))
         .add(Needs::Manage("keys", Read, Workspace), routes!(usage::of_key))
         .add(Needs::Manage("usage", Read, Workspace), routes!(usage::of_any))
@@ -94,6 +95,10 @@ pub(crate) fn endpoints(app: App) -> Endpoints {
         .add(Needs::Manage("routes", Write, Organization), routes!(routes::create))
         .add(Needs::Manage("routes", Read, Organization), routes!(routes::get))
         .add(Needs::Manage("routes", Write, Organization), routes!(routes::update, routes::delete))
+        .add(Needs::Manage("secrets", Read, Organization), routes!(secrets::list))
+        .add(Needs::Manage("secrets", Write, Organization), routes!(secrets::create))
+        .add(Needs::Manage("secrets", Read, Organization), routes!(secrets::get))
+        .add(Needs::Manage("secrets", Write, Organization), routes!(secrets::update, secrets::delete))
         .add(Needs::Manage("settings", Read, Organization), routes!(settings::get))
         .add(Needs::Manage("settings", Write, Organization), routes!(settings::update))
         .add(Needs::Manage("audit", Read, Organization), routes!(audit::list))

@@ -1,11 +1,15 @@
 //! `/api/verify` and `/api/introspect`: decisions about a key for somebody else's door.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
+use http::StatusCode;
 use keyrack_client::wire::{
     Introspect, Introspected, Named, Verified, VerifiedKey, VerifiedKeys, VerifiedOrganization, VerifyKey, VerifyKeys,
 };
-use keyrack_core::{Decision, Reason, Role};
-use keyrack_engine::{Charge, Engine, KnownKey, Question, Verdict};
+use keyrack_core::secret::secret_name;
+use keyrack_core::{Action, Decision, Reason, Role, Scope};
+use keyrack_engine::{Charge, Engine, KnownKey, Question, Seeker, Verdict};
 
 use crate::app::App;
 use crate::caller::Caller;
@@ -16,12 +20,15 @@ use crate::metrics::{Door, decided};
 
 /// The most questions in one batch.
 const MAX_BATCH: usize = 100;
+/// The most secrets one question asks for.
+const MAX_SECRETS: usize = 32;
 /// The most units one request takes.
 const MAX_COST: u32 = keyrack_core::rate::MAX_LIMIT;
 
 /// Ask about a key
 ///
-/// Always 200: `valid` and `code` are the answer. A key of another organization is unknown here.
+/// Always 200: `valid` and `code` are the answer. A key of another organization is unknown here. With `secrets`, a key that may is
+/// given its own; who asks needs `keyrack.secrets:read` for that.
 #[utoipa::path(post, path = "/api/verify", tag = "verification", operation_id = "verifyKey", request_body = VerifyKey,
     responses((status = 200, body = Verified)))]
 pub(super) async fn verify(
@@ -55,7 +62,10 @@ pub(super) async fn verify_batch(
     };
     // One that cannot be asked costs the others nothing.
     for (at, q) in questions.keys.iter().enumerate() {
-        let checked = async { Ok(app.engine.check_question(&caller.context, &question(q)?).await?) };
+        let checked = async {
+            check_secrets(&caller, q)?;
+            Ok(app.engine.check_question(&caller.context, &question(q)?).await?)
+        };
         checked.await.map_err(at_its_place(at))?;
     }
     let mut data = Vec::with_capacity(questions.keys.len());
@@ -113,10 +123,41 @@ fn question(q: &VerifyKey) -> Result<Question<'_>, ApiError> {
 }
 
 async fn ask(app: &App, caller: &Caller, q: &VerifyKey) -> Result<Verified, ApiError> {
+    check_secrets(caller, q)?;
     let question = question(q)?;
     let verdict = app.engine.ask(&caller.context, question).await?;
     decided(Door::Verify, verdict.reason());
-    Ok(answer(verdict))
+    let secrets = q.secrets.as_ref().zip(verdict.admitted());
+    let secrets = secrets.map(|(names, key)| given(app, key, names)).transpose()?;
+    Ok(Verified { secrets, ..answer(verdict) })
+}
+
+/// Refuses a question for secrets that cannot be asked.
+fn check_secrets(caller: &Caller, q: &VerifyKey) -> Result<(), ApiError> {
+    let Some(names) = &q.secrets else { return Ok(()) };
+    if !caller.may(&Scope::keyrack("secrets", Action::Read)) {
+        let message = "to ask for secrets needs the scope keyrack.secrets:read, for the whole organization";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "insufficient_scope", message));
+    }
+    if names.len() > MAX_SECRETS {
+        return Err(ApiError::field("secrets", format!("must be at most {MAX_SECRETS}")));
+    }
+    for (at, name) in names.iter().enumerate() {
+        secret_name(name).map_err(|error| ApiError::field(format!("secrets[{at}]"), error.to_string()))?;
+    }
+    Ok(())
+}
+
+/// The secrets of these names that a key is given where no route is known.
+fn given(app: &App, key: &KnownKey, names: &[String]) -> Result<BTreeMap<String, Option<String>>, ApiError> {
+    let facts = key.facts();
+    let (group, key) = (Some(facts.group), Some(facts.key));
+    let seeker = Seeker { organization: facts.organization, route: None, group, key };
+    let one = |name: &String| {
+        let value = app.engine.secret_for(&seeker, name)?;
+        Ok((name.clone(), value.map(|value| value.expose().to_owned())))
+    };
+    names.iter().map(one).collect()
 }
 
 fn answer(verdict: Verdict) -> Verified {
@@ -131,6 +172,7 @@ fn answer(verdict: Verdict) -> Verified {
         group: None,
         scopes: None,
         limits: verdict.standing.as_deref().and_then(convert::limits),
+        secrets: None,
     };
     if let Some(key) = verdict.into_key() {
         describe(&mut verified, &key);

@@ -6,10 +6,12 @@ mod usage;
 
 use keyrack_client::wire;
 use keyrack_core::usage::Span;
-use keyrack_core::{Body, Environment, KeyStatus, OrganizationState, RateLimit, RateLimits, Role, SessionId, Tier};
+use keyrack_core::{
+    Body, Environment, KeyStatus, OrganizationState, RateLimit, RateLimits, Role, SecretScope, SessionId, Tier,
+};
 use keyrack_engine::{
     Event, HashProfile, ImportKey, KeyGroup, KeyPatch, KeySecret, KeyView, Member, NewKey, NodeView, Organization,
-    QuotaStanding, QuotaUse, Receipt, Session, Standing, UserAccount, WindowStanding, Witness, Workspace,
+    QuotaStanding, QuotaUse, Receipt, Secret, Session, Standing, UserAccount, WindowStanding, Witness, Workspace,
 };
 
 pub(crate) use notifications::notification;
@@ -198,14 +200,35 @@ pub(crate) fn key_patch(p: wire::UpdateKey) -> KeyPatch {
 }
 
 /// A secret for the wire.
-pub(crate) fn secret(s: KeySecret) -> wire::Secret {
-    wire::Secret {
+pub(crate) fn secret(s: KeySecret) -> wire::KeySecret {
+    wire::KeySecret {
         version: s.version,
         display_prefix: s.display_prefix,
         last4: s.last4,
         created_at: s.created_at,
         expires_at: s.expires_at,
         last_used_at: s.last_used_at,
+    }
+}
+
+/// A named value for the wire, without the value.
+pub(crate) fn scoped_secret(s: Secret) -> wire::Secret {
+    wire::Secret {
+        id: s.id.0,
+        name: s.name,
+        scope: match s.scope {
+            SecretScope::Global => wire::SecretScope::Global,
+            SecretScope::Route(_) => wire::SecretScope::Route,
+            SecretScope::Group(_) => wire::SecretScope::Group,
+            SecretScope::Key(_) => wire::SecretScope::Key,
+        },
+        owner: s.scope.owner(),
+        owner_name: s.owner_name,
+        comment: s.comment,
+        size_bytes: s.size,
+        value: None,
+        created_at: s.created_at,
+        updated_at: s.updated_at,
     }
 }
 

@@ -43,6 +43,7 @@ pub(crate) fn target(t: wire::Target) -> Target {
         url,
         strip_prefix,
         headers,
+        secret_headers,
         max_body_bytes,
         timeout_seconds,
         idle_timeout_seconds,
@@ -52,6 +53,7 @@ pub(crate) fn target(t: wire::Target) -> Target {
         url,
         strip_prefix,
         headers,
+        secret_headers,
         max_body_bytes,
         timeout_seconds,
         idle_timeout_seconds,
@@ -64,12 +66,22 @@ fn shown_target(t: Target) -> wire::Target {
         url,
         strip_prefix,
         headers,
+        secret_headers,
         max_body_bytes,
         timeout_seconds,
         idle_timeout_seconds,
         http2,
     }) = t;
-    wire::Target::Upstream { url, strip_prefix, headers, max_body_bytes, timeout_seconds, idle_timeout_seconds, http2 }
+    wire::Target::Upstream {
+        url,
+        strip_prefix,
+        headers,
+        secret_headers,
+        max_body_bytes,
+        timeout_seconds,
+        idle_timeout_seconds,
+        http2,
+    }
 }
 
 /// From the wire: which web pages may call.

@@ -17,6 +17,7 @@ use keyrack_engine::{Standing, Visit};
 use super::cors::{self, Shown};
 use super::decide::{Asked, Decided, decide, identity};
 use super::headers::Identity;
+use super::secret_headers::SecretHeaders;
 use super::sending::{self, Origin, Sending};
 use super::tunnel::{self, Handshake};
 use super::{carried, headers, limits};
@@ -102,16 +103,19 @@ async fn forward(
     let origin = Origin::of(app, &request);
     let handshake = Handshake::of(&mut request);
     let identity = identity(app, &verdict, session.as_ref())?;
+    let secrets = SecretHeaders::of(app, &found.route, &verdict, id);
     // What it was decided by is not held on to while the upstream takes its time.
     drop(verdict);
     hand_over(&mut request, identity, keeps_authorization, id);
-    let upstream = sending::upstream(&found);
-    let answered = match upstream.max_body_bytes {
-        Some(most) if body.size_hint().lower() > most => Err(sending::too_large()),
-        most => {
+    let upstream = sending::upstream(&found.route);
+    let answered = match (secrets, upstream.max_body_bytes) {
+        (Err(refusal), _) => Err(refusal),
+        (_, Some(most)) if body.size_hint().lower() > most => Err(sending::too_large()),
+        (Ok(secrets), most) => {
             let (body, carried) = carried::sent(body, most);
             let sent = carried.clone();
-            let sending = Sending { origin, request, body, carried, is_websocket: handshake.is_some(), id };
+            let is_websocket = handshake.is_some();
+            let sending = Sending { origin, request, body, carried, secrets, is_websocket, id };
             sending.send(app, &found).await.map(|answer| (answer, sent))
         }
     };

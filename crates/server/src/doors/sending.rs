@@ -14,11 +14,12 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use keyrack_core::carrier;
-use keyrack_engine::{RouteMatch, Target, Upstream};
+use keyrack_engine::{LiveRoute, RouteMatch, Target, Upstream};
 use tokio::time::{Instant, sleep_until};
 
 use super::carried::{Carried, Failure};
 use super::headers::{remove_alike, set};
+use super::secret_headers::SecretHeaders;
 use super::tunnel;
 use super::upstream::{Speaking, was_lost};
 use crate::app::App;
@@ -37,8 +38,8 @@ pub(super) fn idle(upstream: &Upstream) -> Duration {
 }
 
 /// The service behind a route.
-pub(super) fn upstream<'r>(found: &'r RouteMatch<'_>) -> &'r Upstream {
-    let Target::Upstream(upstream) = &found.route.target;
+pub(super) fn upstream(route: &LiveRoute) -> &Upstream {
+    let Target::Upstream(upstream) = &route.target;
     upstream
 }
 
@@ -71,6 +72,8 @@ pub(super) struct Sending {
     pub(super) body: Body,
     /// What has come by of the body.
     pub(super) carried: Arc<Carried>,
+    /// What its headers tell the service that is secret.
+    pub(super) secrets: SecretHeaders,
     /// It is to become a WebSocket.
     pub(super) is_websocket: bool,
     pub(super) id: RequestId,
@@ -80,7 +83,7 @@ impl Sending {
     /// Sends it on to the service of the route, and waits for the beginning of its answer.
     pub(super) async fn send(self, app: &App, found: &RouteMatch<'_>) -> Result<Response<Incoming>, ApiError> {
         let (id, carried) = (self.id, Arc::clone(&self.carried));
-        let upstream = upstream(found);
+        let upstream = upstream(&found.route);
         let within = upstream.timeout_seconds.map_or(ANSWER_WITHIN, |seconds| Duration::from_secs(seconds.into()));
         let route = found.route.route.id;
         // On the heap: with what is sent, and sent again, it would be moved about with all that waits for it.
@@ -106,8 +109,8 @@ impl Sending {
 
     /// The request as the service is to see it, and how it is spoken to.
     fn made_ready(self, found: &RouteMatch<'_>) -> Result<(Speaking, Request<Body>), ApiError> {
-        let Self { origin, mut request, body, is_websocket, .. } = self;
-        let upstream = upstream(found);
+        let Self { origin, mut request, body, secrets, is_websocket, .. } = self;
+        let upstream = upstream(&found.route);
         request.uri = upstream_uri(upstream, found.path, request.uri.query(), found.route.guard.query_key)?;
         forwarded(&mut request.headers, origin);
         request.version = Version::HTTP_11;
@@ -115,6 +118,7 @@ impl Sending {
         // What we know of the connection it came over is not for whoever sends it on.
         request.extensions = Extensions::new();
         own_headers(&mut request.headers, upstream);
+        secrets.write(&mut request.headers);
         let has_length = request.headers.contains_key(CONTENT_LENGTH);
         if !body.is_end_stream() && !has_length && !upstream.http2 {
             // Of GET and its like a body would not be expected.

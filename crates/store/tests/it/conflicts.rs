@@ -120,7 +120,7 @@ both_databases! {
         let elsewhere = samples::key(&other.group, "shipping");
         assert_eq!(conflict!(world, w => w.insert_key(&elsewhere, &same)), Conflict::KeyDigest);
         let rotated = NewSecret { version: 2, ..same };
-        assert_eq!(conflict!(world, w => w.insert_secret(key.id, &rotated)), Conflict::KeyDigest);
+        assert_eq!(conflict!(world, w => w.insert_key_secret(key.id, &rotated)), Conflict::KeyDigest);
     }
 
     async fn a_taken_email_address_is_told(database: Database) {
@@ -188,7 +188,7 @@ both_databases! {
         refused!(world, w => w.insert_invitation(&samples::invitation(nowhere, "x@y.example"), &samples::digest()));
         refused!(world, w => w.insert_session(&samples::session(nobody), &samples::digest(), crate::support::at(1)));
         refused!(world, w => w.insert_route(&samples::route(nowhere, "embeddings")));
-        refused!(world, w => w.insert_secret(keyrack_core::KeyId(samples::id()), &samples::secret(1)));
+        refused!(world, w => w.insert_key_secret(keyrack_core::KeyId(samples::id()), &samples::secret(1)));
         let good = samples::key(&t.group, "billing");
         for key in [
             ApiKey { organization: nowhere, ..good.clone() },
@@ -227,10 +227,10 @@ both_databases! {
             ..samples::secret(2)
         };
         for bad in [secret(&[], None), secret(&[1; 31], None), secret(&[1; 33], None), secret(&[1; 8], None)] {
-            refused!(world, w => w.insert_secret(key.id, &bad));
+            refused!(world, w => w.insert_key_secret(key.id, &bad));
         }
         let mut writer = world.write().await;
-        writer.insert_secret(key.id, &secret(&[1; 8], Some("$2b$12$x"))).await.unwrap();
+        writer.insert_key_secret(key.id, &secret(&[1; 8], Some("$2b$12$x"))).await.unwrap();
         commit(writer).await;
     }
 

@@ -154,13 +154,13 @@ both_databases! {
         };
         let mut writer = world.write().await;
         writer.insert_key(&key, &first).await.unwrap();
-        writer.insert_secret(key.id, &slow).await.unwrap();
+        writer.insert_key_secret(key.id, &slow).await.unwrap();
         writer.end_secret(key.id, 1, from_micros(1_860_000_000_000_001)).await.unwrap();
         commit(writer).await;
 
         let ended = KeySecret { expires_at: Some(from_micros(1_860_000_000_000_001)), ..shown_by(&first) };
         let mut reader = world.read().await;
-        assert_eq!(reader.list_secrets(key.id).await.unwrap(), [ended, shown_by(&slow)]);
+        assert_eq!(reader.list_key_secrets(key.id).await.unwrap(), [ended, shown_by(&slow)]);
         let shown = reader.find_key(t.organization.id, key.id).await.unwrap().unwrap();
         assert_eq!((&*shown.display_prefix, &*shown.last4), ("acme_zyxwvuts", "9876"));
         drop(reader);
@@ -244,8 +244,8 @@ both_databases! {
         };
         let mut writer = world.write().await;
         writer.insert_key(&key, &first).await.unwrap();
-        writer.insert_secret(key.id, &second).await.unwrap();
-        writer.insert_secret(key.id, &slow).await.unwrap();
+        writer.insert_key_secret(key.id, &second).await.unwrap();
+        writer.insert_key_secret(key.id, &slow).await.unwrap();
         writer.insert_key(&other, &samples::secret(1)).await.unwrap();
         commit(writer).await;
 
@@ -265,7 +265,7 @@ both_databases! {
 
         let mut reader = world.read().await;
         assert_eq!(reader.find_key_anywhere(key.id).await.unwrap(), None);
-        assert!(reader.list_secrets(key.id).await.unwrap().is_empty());
+        assert!(reader.list_key_secrets(key.id).await.unwrap().is_empty());
         assert!(reader.verifications_of(&[key.id]).await.unwrap().is_empty());
         for secret in [&first, &second, &slow] {
             assert!(reader.is_digest_known(&known(secret)).await.unwrap(), "a text that was deleted stays known");
@@ -310,7 +310,7 @@ both_databases! {
         let key = samples::key(&t.group, "billing");
         let mut writer = world.write().await;
         writer.insert_key(&key, &samples::secret(1)).await.unwrap();
-        writer.insert_secret(key.id, &samples::secret(2)).await.unwrap();
+        writer.insert_key_secret(key.id, &samples::secret(2)).await.unwrap();
         commit(writer).await;
         let head = world.head().await;
 
@@ -321,7 +321,7 @@ both_databases! {
             samples::note_uses(&world.store, &uses).await;
         }
         let mut reader = world.read().await;
-        let used: Vec<_> = reader.list_secrets(key.id).await.unwrap().iter().map(|s| s.last_used_at).collect();
+        let used: Vec<_> = reader.list_key_secrets(key.id).await.unwrap().iter().map(|s| s.last_used_at).collect();
         assert_eq!(used, [Some(at(10)), Some(later)]);
         let found = reader.find_key(t.organization.id, key.id).await.unwrap();
         assert_eq!(found, Some(ApiKey { last_used_at: Some(at(10)), ..key }), "nothing else of a key moves");

@@ -240,7 +240,7 @@ both_databases! {
         for uses in [used(5, [192, 0, 2, 1], Some("cron")), used(9, [192, 0, 2, 9], None), used(7, [192, 0, 2, 7], Some("x"))] {
             add(&world, &UsageStep { uses: vec![uses], ..UsageStep::default() }).await;
         }
-        let secret = world.read().await.list_secrets(one.id).await.unwrap().remove(0);
+        let secret = world.read().await.list_key_secrets(one.id).await.unwrap().remove(0);
         let last = (secret.last_used_at, secret.last_address.as_deref(), secret.last_user_agent.as_deref());
         assert_eq!(last, (Some(at(9)), Some("192.0.2.9"), None));
     }

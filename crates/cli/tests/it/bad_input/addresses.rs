@@ -40,7 +40,7 @@ both_databases! {
             count(get(&format!("{path}?limit=200")).await);
             count(get(&format!("{path}?")).await);
         }
-        assert_eq!(lists, 5, "keys, organizations, members, notifications and the audit log");
+        assert_eq!(lists, 6, "keys, organizations, members, notifications, secrets and the audit log");
 
         for (query, status, field) in [
             ("status=zebra", 400, Some("query")),

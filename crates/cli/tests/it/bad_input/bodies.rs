@@ -15,6 +15,7 @@ fn ask(world: &World, operation: &Operation) -> Request {
         "groups" => &acme.group,
         "workspaces" => &acme.workspace,
         "routes" => &acme.route,
+        "secrets" => &acme.secret_id,
         "organizations" => &acme.id,
         _ => &acme.member,
     };

@@ -251,3 +251,56 @@ async fn nobody_becomes_a_member_by_values_that_cannot_be_taken() {
     let body = json!({"token": token, "password": password});
     world.keyrack.http().post("/api/members/accept").json(&body).send().await.expect_status(201);
 }
+
+#[tokio::test]
+async fn a_secret_is_not_made_or_changed_with_values_that_cannot_be_taken() {
+    let world = World::start(Database::Sqlite).await;
+    let good = json!({"name": "NEW", "value": "v", "scope": "global"});
+    let with = |more: Value| {
+        let mut body = good.clone();
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let mut cases = wrong_text(&good, "comment", 1000);
+    for name in ["", " ", "a b", "a.b", "\u{e9}", "a\0", "$A", "A=B", &"x".repeat(129)] {
+        cases.push((with(json!({"name": name})), "name"));
+    }
+    let values = ["".to_owned(), "x".repeat(16_385), "\u{e9}".repeat(8193)];
+    cases.extend(values.map(|value| (with(json!({"value": value})), "value")));
+    for (scope, owner) in [
+        ("global", Some("management")),
+        ("global", Some("")),
+        ("group", None),
+        ("group", Some("")),
+        ("group", Some("nobody")),
+        ("group", Some(NOBODY)),
+        ("group", Some(&*world.acme.route)),
+        ("route", Some("nowhere")),
+        ("route", Some(&*world.acme.group)),
+        ("key", Some("reader")),
+        ("key", Some(&*world.acme.group)),
+    ] {
+        let mut body = with(json!({"scope": scope}));
+        if let Some(owner) = owner {
+            body["owner"] = json!(owner);
+        }
+        cases.push((body, "owner"));
+    }
+    refuse(&world, "POST", "/api/secrets", cases).await;
+    let mut cases = wrong_text(&json!({}), "comment", 1000);
+    cases.extend([(json!({"value": ""}), "value"), (json!({"value": "x".repeat(16_385)}), "value")]);
+    refuse(&world, "PATCH", &format!("/api/secrets/{}", world.acme.secret_id), cases).await;
+    for (query, field) in [
+        ("name=a%00b", "name"),
+        ("owner=management", "owner"),
+        ("scope=group&owner=nobody", "owner"),
+        ("cursor=x", "cursor"),
+        ("limit=201", "limit"),
+    ] {
+        let answer = world.acme.manager.get(&format!("/api/secrets?{query}")).send().await.expect_status(400);
+        assert_eq!(answer.json()["details"][0]["field"], field, "{query}");
+    }
+    let taken = with(json!({"name": "DATABASE_URL"}));
+    let answer = world.acme.manager.post("/api/secrets").json(&taken).send().await;
+    expect_refusal(&answer, 409, "name_taken", None);
+}

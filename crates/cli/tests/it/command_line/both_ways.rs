@@ -235,6 +235,10 @@ fn what_is_refused_is_refused_on_both_ways_with_the_same_words_and_1() {
         &["routes", "create", "/api", "http://x", "--public"],
         &["routes", "create", "/x", "http://x"],
         &["routes", "delete", "nowhere"],
+        &["secrets", "set", "A"],
+        &["secrets", "get", "NOWHERE"],
+        &["secrets", "list", "--route", "nowhere"],
+        &["secrets", "delete", "NOWHERE", "--group", "management"],
         &["verify", "x", "--scope", "nonsense"],
         &["verify", "x", "--ip", "nonsense"],
     ] {

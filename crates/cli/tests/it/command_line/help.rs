@@ -73,6 +73,7 @@ fn every_subcommand_has_help_in_the_words_of_those_who_use_it() {
         "openapi",
         "organizations",
         "routes",
+        "secrets",
         "serve",
         "tiers",
         "tokens",
@@ -140,6 +141,8 @@ fn wrong_usage_is_2_says_what_is_wrong_and_makes_nothing() {
         &["users", "add", "ada@acme.test", "--role", "root"],
         &["organizations", "update", "acme", "--tier", "gold"],
         &["routes", "create", "/x", "http://x", "--scope", "a:read", "--resource", "a"],
+        &["secrets", "set"],
+        &["secrets", "set", "A", "--group", "a", "--route", "b"],
         &["completions", "tcsh"],
         &["init", "--owner-email", "a@b.test"],
     ] {

@@ -50,6 +50,9 @@ impl<'w> Others<'w> {
             ("workspace", workspace.clone()),
             ("workspace", "of-others-only".to_owned()),
             ("route", tenant.route.clone()),
+            ("secret", site.secret().await),
+            ("secret_owner", group.clone()),
+            ("secret_owner", "of-others-only".to_owned()),
             ("user", member.clone()),
             ("organization", tenant.id.clone()),
             ("organization", "acme".to_owned()),
@@ -86,6 +89,9 @@ impl<'w> Others<'w> {
                 // So that what stands beside it in the log is theirs too.
                 for _ in 0..4 {
                     self.site.key().await;
+                    if operation.id == "listSecrets" {
+                        self.site.secret().await;
+                    }
                 }
                 vec![cursor(manager, operation, &format!("limit=3{}", self.only)).await.unwrap()]
             }
@@ -140,7 +146,7 @@ async fn own(site: Site<'_>, operation: &Operation, place: &Place) -> Option<Str
     Some(match &*place.refers_to {
         "key" | "subject" => tenant.key.clone(),
         "key_text" => tenant.secret.clone(),
-        "group" => "management".to_owned(),
+        "group" | "secret_owner" => "management".to_owned(),
         "workspace" => tenant.workspace.clone(),
         "organization" => tenant.id.clone(),
         "notification" => site.notification().await,

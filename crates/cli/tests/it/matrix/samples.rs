@@ -90,6 +90,11 @@ impl Site<'_> {
         text(&self.make("/api/routes", door()).await["id"])
     }
 
+    /// The id of a new secret of a group.
+    pub(super) async fn secret(&self) -> String {
+        text(&self.make("/api/secrets", secret()).await["id"])
+    }
+
     /// The id of the newest notification.
     pub(super) async fn notification(&self) -> String {
         let told = self.tenant.manager.get("/api/notifications").send().await.expect_status(200).json();
@@ -135,7 +140,7 @@ impl Site<'_> {
                     json!({"name": fresh("key"), "key": fresh("imported-elsewhere"), "workspace": self.workspace});
                 saying(json!({"keys": [key]}))
             }
-            "getKey" | "deleteKey" | "rotateKey" | "revokeKey" | "listSecrets" | "getKeyUsage" => {
+            "getKey" | "deleteKey" | "rotateKey" | "revokeKey" | "listKeySecrets" | "getKeyUsage" => {
                 about(self.key().await.0)
             }
             "updateKey" => Sample { body: json!({"enabled": false}), ..about(self.key().await.0) },
@@ -170,12 +175,20 @@ impl Site<'_> {
             "createRoute" => saying(door()),
             "getRoute" | "deleteRoute" => about(self.route().await),
             "updateRoute" => Sample { body: json!({"enabled": false}), ..about(self.route().await) },
+            "listSecrets" => Sample::default().with(&At::Query("scope".to_owned()), "group"),
+            "createSecret" => saying(secret()),
+            "getSecret" | "deleteSecret" => about(self.secret().await),
+            "updateSecret" => Sample { body: json!({"value": fresh("value")}), ..about(self.secret().await) },
             "readNotification" => about(self.notification().await),
             "updateTiers" => saying(json!({"free": {"monthly_limit": 20_000}})),
             "updateSettings" => saying(json!({"access_groups": ["management"]})),
             other => panic!("{other} has no sample request; write one here"),
         }
     }
+}
+
+fn secret() -> Value {
+    json!({"name": fresh("secret"), "value": "kept", "scope": "group", "owner": "management"})
 }
 
 fn door() -> Value {

@@ -51,7 +51,7 @@ pub(in crate::console) async fn show(
 
 async fn page(app: &App, visit: Visit, id: Uuid, is_deletion: bool, errors: Errors) -> Result<Response, ApiError> {
     let view = app.engine.get_key(&visit.context, KeyId(id)).await?;
-    let secrets = app.engine.list_secrets(&visit.context, KeyId(id)).await?;
+    let secrets = app.engine.list_key_secrets(&visit.context, KeyId(id)).await?;
     let latest = secrets.into_iter().filter(|secret| secret.last_used_at.is_some());
     let latest = latest.max_by_key(|secret| secret.last_used_at);
     let used_by = latest.and_then(|secret| secret.last_address.map(|address| (address, secret.last_user_agent)));

@@ -1,0 +1,37 @@
+-- The keys that values are sealed with, themselves sealed with a master key that stands outside the database.
+CREATE TABLE data_key (
+    id BLOB NOT NULL PRIMARY KEY,
+    organization_id BLOB NOT NULL,
+    master_key_id INTEGER NOT NULL,
+    wrapped BLOB NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX data_key_organization ON data_key (organization_id, id);
+
+-- Named values that callers are given. They go with what they belong to. The data key stands here too, so that none is thrown away
+-- while something is sealed with it.
+CREATE TABLE secret (
+    id BLOB NOT NULL PRIMARY KEY,
+    organization_id BLOB NOT NULL REFERENCES organization (id),
+    name TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    route_id BLOB REFERENCES route (id) ON DELETE CASCADE,
+    group_id BLOB REFERENCES key_group (id) ON DELETE CASCADE,
+    key_id BLOB REFERENCES api_key (id) ON DELETE CASCADE,
+    data_key_id BLOB NOT NULL REFERENCES data_key (id),
+    sealed BLOB NOT NULL,
+    size INTEGER NOT NULL,
+    comment TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    CHECK (scope IN ('global', 'route', 'group', 'key')
+        AND (route_id IS NOT NULL) = (scope = 'route')
+        AND (group_id IS NOT NULL) = (scope = 'group')
+        AND (key_id IS NOT NULL) = (scope = 'key'))
+) STRICT;
+CREATE UNIQUE INDEX secret_name ON secret (organization_id, name, COALESCE(key_id, group_id, route_id, organization_id));
+CREATE INDEX secret_organization ON secret (organization_id, id);
+CREATE INDEX secret_route ON secret (route_id) WHERE route_id IS NOT NULL;
+CREATE INDEX secret_group ON secret (group_id) WHERE group_id IS NOT NULL;
+CREATE INDEX secret_key ON secret (key_id) WHERE key_id IS NOT NULL;
+CREATE INDEX secret_data_key ON secret (data_key_id);
