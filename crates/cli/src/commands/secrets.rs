@@ -61,13 +61,13 @@ pub(crate) struct Of {
     group: Option<String>,
     /// Of a key, by id
     #[arg(long = "for-key", value_name = "ID")]
-    of_key: Option<String>,
+    api_key: Option<String>,
 }
 
 impl Of {
     fn scope(self) -> Option<(SecretScope, String)> {
-        let Self { route, group, of_key } = self;
-        let owned = [(SecretScope::Route, route), (SecretScope::Group, group), (SecretScope::Key, of_key)];
+        let Self { route, group, api_key } = self;
+        let owned = [(SecretScope::Route, route), (SecretScope::Group, group), (SecretScope::Key, api_key)];
         owned.into_iter().find_map(|(scope, owner)| Some((scope, owner?)))
     }
 }

@@ -107,3 +107,52 @@ async fn access_groups_are_chosen_and_the_organization_gets_another_name() {
     browser.wait_for_text("The settings are changed.").await;
     assert!(browser.texts(".switcher summary").await[0].contains("Acme of old"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_is_made_given_to_a_service_looked_at_and_deleted() {
+    let Some(desk) = Desk::signed_in().await else { return };
+    let browser = &desk.browser;
+    let service = Upstream::start().await;
+    desk.make("/api/groups", json!({"name": "analytics"})).await;
+    let key = desk.make("/api/keys", json!({"name": "reader", "group": "analytics"})).await;
+    desk.open("/organizations/acme/secrets").await;
+    browser.press("Create secret").await;
+    browser.fill("Name", "DATABASE_URL").await;
+    browser.run("document.querySelector('[name=scope][value=group]').click()", vec![]).await;
+    browser.choose("Group", "analytics").await;
+    browser.fill("Value", "first line\nsecond line").await;
+    browser.press("Create secret").await;
+    browser.wait_for_text("The secret is created.").await;
+    assert!(!browser.client.source().await.unwrap().contains("first line"));
+    browser.press("Show the value").await;
+    browser.wait_for_text("second line").await;
+    assert_eq!(browser.texts("#shown").await, ["first line\nsecond line"]);
+    browser.fill("A new value", "readonly").await;
+    browser.press("Save changes").await;
+    browser.wait_for_text("The secret is changed.").await;
+
+    // What a form cannot be taken for is said where it stands, and the value is not sent back.
+    desk.open("/organizations/acme/routes/new").await;
+    browser.fill("Name", "Reports").await;
+    browser.fill("Path", "/reports").await;
+    browser.fill("The service behind it", &service.url()).await;
+    browser.run("document.querySelector('[name=group][value=analytics]').click()", vec![]).await;
+    browser.press("Secrets for the service").await;
+    browser.fill("Headers with the caller\u{2019}s own secrets", "x-database: no name").await;
+    browser.press("Create route").await;
+    browser.wait_for_text("Must have 1 to 128 characters").await;
+    browser.fill("Headers with the caller\u{2019}s own secrets", "X-Database: DATABASE_URL").await;
+    browser.press("Create route").await;
+    browser.wait_for_text("The route is created.").await;
+    let seen = desk.http().get("/reports").bearer(text(&key["secret"])).send().await.expect_status(200).json();
+    let told = seen["headers"].as_array().unwrap().iter().find(|header| header[0] == "x-database").unwrap();
+    assert_eq!(told[1], "readonly");
+
+    desk.open("/organizations/acme/secrets?name=DATABASE_URL").await;
+    browser.press("DATABASE_URL").await;
+    browser.press("Delete secret").await;
+    browser.wait_for_text("The secret is deleted.").await;
+    desk.http().get("/reports").bearer(text(&key["secret"])).send().await.expect_status(502);
+    desk.open("/organizations/acme/audit").await;
+    browser.wait_for_text("looked at the value of the secret").await;
+}

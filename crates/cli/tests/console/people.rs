@@ -220,6 +220,7 @@ async fn who_is_invited_joins_by_the_link_and_a_member_sees_no_keys() {
         "workspaces",
         "members",
         "routes",
+        "secrets",
         "audit",
         "usage",
         "settings",

@@ -86,6 +86,9 @@ async fn stored_texts_are_shown_as_texts_on_every_page() {
         let route =
             json!({"name": payload, "path": format!("/r{number}"), "guard": {"public": true}, "target": target});
         desk.make("/api/routes", route).await;
+        let secret =
+            json!({"name": format!("S{number}"), "value": "v", "scope": "key", "owner": id, "comment": payload});
+        desk.make("/api/secrets", secret).await;
         if number == 0 {
             live = id;
         } else {

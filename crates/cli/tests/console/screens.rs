@@ -12,6 +12,8 @@ pub(crate) struct Furnished {
     pub(crate) desk: Desk,
     pub(crate) key: String,
     pub(crate) rotating: String,
+    /// A secret.
+    secret: String,
     pub(crate) group: String,
     pub(crate) route: String,
     _service: Upstream,
@@ -43,6 +45,14 @@ impl Furnished {
         desk.make("/api/routes", public).await;
         let door = json!({"name": "Contacts list", "path": "/contacts", "guard": guard, "target": target});
         desk.make("/api/routes", door).await;
+        let mut secret = None;
+        for new in [
+            json!({"name": "DATABASE_URL", "value": "postgres://prod", "scope": "global", "comment": "The production database"}),
+            json!({"name": "DATABASE_URL", "value": "postgres://readonly", "scope": "group", "owner": "analytics"}),
+            json!({"name": "PARTNER_TOKEN", "value": "-----BEGIN-----\nabc", "scope": "route", "owner": "Contacts"}),
+        ] {
+            secret = Some(text(&desk.make("/api/secrets", new).await["id"]));
+        }
         let mut made = Vec::new();
         for key in [
             json!({"name": "Website form", "description": "The form on the landing page", "scopes": ["contacts:write"], "workspace": "sales"}),
@@ -54,13 +64,13 @@ impl Furnished {
             made.push(desk.make("/api/keys", key).await);
         }
         let id = |at: usize| text(&made[at]["key"]["id"]);
-        let secret = |at: usize| text(&made[at]["secret"]);
+        let value = |at: usize| text(&made[at]["secret"]);
         let (owner, http) = (desk.keyrack.owner(), desk.http());
         for _ in 0..40 {
-            http.get("/contacts").bearer(secret(1)).send().await;
+            http.get("/contacts").bearer(value(1)).send().await;
         }
         for _ in 0..7 {
-            http.get("/contacts").bearer(secret(0)).send().await;
+            http.get("/contacts").bearer(value(0)).send().await;
             http.get("/contacts").bearer("sk_live_nobody").send().await;
         }
         let revoke = format!("/api/keys/{}/revoke", id(4));
@@ -69,14 +79,14 @@ impl Furnished {
         owner.post(&rotate).json(&json!({"overlap_seconds": 3600})).send().await.expect_status(200);
         desk.add_person("grace@acme.test", "admin", "the password of grace").await;
         desk.make("/api/members", json!({"email": "linus@acme.test", "role": "member"})).await;
-        let (key, rotating) = (id(2), id(1));
-        Self { desk, key, rotating, group: text(&group["id"]), route: text(&route["id"]), _service: service }
+        let (key, rotating, secret) = (id(2), id(1), secret.unwrap());
+        Self { desk, key, rotating, secret, group: text(&group["id"]), route: text(&route["id"]), _service: service }
     }
 
     /// Every page that is opened by its address, with a name for its picture.
     pub(crate) fn pages(&self) -> Vec<(&'static str, String)> {
         let at = |path: &str| format!("/organizations/acme{path}");
-        let Self { key, rotating, group, route, .. } = self;
+        let Self { key, rotating, secret, group, route, .. } = self;
         vec![
             ("organizations", "/organizations".to_owned()),
             ("overview", at("")),
@@ -96,6 +106,10 @@ impl Furnished {
             ("routes", at("/routes")),
             ("route-new", at("/routes/new")),
             ("route", at(&format!("/routes/{route}"))),
+            ("secrets", at("/secrets")),
+            ("secrets-filtered", at("/secrets?scope=group&owner=analytics")),
+            ("secret-new", at("/secrets/new")),
+            ("secret", at(&format!("/secrets/{secret}"))),
             ("explain", at(&format!("/explain?key={rotating}&path=/contacts"))),
             ("usage", at("/usage?by=hour")),
             ("audit", at("/audit")),

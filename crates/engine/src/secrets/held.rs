@@ -65,10 +65,10 @@ impl Secrets {
 
     fn change(&self, owner: Uuid, change: impl FnOnce(&mut Owned)) {
         let mut part = Part::clone(&self.part(owner).load());
-        let mut owned = part.remove(&owner).map(|owned| Owned::clone(&owned)).unwrap_or_default();
-        change(&mut owned);
-        if !owned.is_empty() {
-            part.insert(owner, Arc::new(owned));
+        let mut all = part.remove(&owner).map(|known| Owned::clone(&known)).unwrap_or_default();
+        change(&mut all);
+        if !all.is_empty() {
+            part.insert(owner, Arc::new(all));
         }
         self.part(owner).store(Arc::new(part));
     }
@@ -110,8 +110,8 @@ impl Secrets {
                 let held = Held::of(secret);
                 let owner = owner_of(held.organization, held.scope);
                 let part = &mut parts[usize::try_from(self.hash.hash_one(owner)).unwrap_or(0) % PARTS];
-                let owned = Arc::make_mut(part.entry(owner).or_default());
-                owned.insert(held.name.clone(), Arc::new(held));
+                let all = Arc::make_mut(part.entry(owner).or_default());
+                all.insert(held.name.clone(), Arc::new(held));
             }
         }
         for (known, part) in self.parts.iter().zip(parts) {

@@ -49,6 +49,7 @@ impl Line {
             "key" => Some("keys"),
             "group" => Some("groups"),
             "route" => Some("routes"),
+            "secret" => Some("secrets"),
             _ => None,
         };
         let link = place.filter(|_| !is_gone).zip(event.subject_id).map(|(place, id)| format!("/{place}/{id}"));
@@ -69,16 +70,17 @@ impl Line {
 fn verb(kind: &str) -> String {
     let known = match kind {
         "key.created" => "created the key",
-        "key.updated" => "changed the key",
+        "key.changed" => "changed the key",
         "key.rotated" => "rotated the key",
         "key.revoked" => "revoked the key",
         "key.deleted" => "deleted the key",
         "key.imported" => "imported the key",
         "key.overlap_ended" => "ended an old secret of the key",
         "group.created" => "created the group",
-        "group.updated" => "changed the group",
+        "group.changed" => "changed the group",
         "group.deleted" => "deleted the group",
         "workspace.created" => "created the workspace",
+        "workspace.changed" => "changed the workspace",
         "workspace.deleted" => "deleted the workspace",
         "member.added" => "added the member",
         "member.invited" => "invited",
@@ -87,11 +89,16 @@ fn verb(kind: &str) -> String {
         "member.removed" => "removed the member",
         "member.role_changed" => "changed the role of",
         "route.created" => "created the route",
-        "route.updated" => "changed the route",
+        "route.changed" => "changed the route",
         "route.deleted" => "deleted the route",
+        "secret.created" => "created the secret",
+        "secret.changed" => "changed the secret",
+        "secret.revealed" => "looked at the value of the secret",
+        "secret.deleted" => "deleted the secret",
+        "data_key.made" => "made a",
         "setting.changed" => "changed the setting",
         "organization.created" => "created the organization",
-        "organization.updated" => "changed the organization",
+        "organization.changed" => "changed the organization",
         _ => return kind.replace(['.', '_'], " "),
     };
     known.to_owned()
@@ -161,17 +168,21 @@ struct AuditPage {
 }
 
 /// What can be chosen in the filter.
-const KINDS: [(&str, &str); 14] = [
+const KINDS: [(&str, &str); 18] = [
     ("key.created", "Key created"),
-    ("key.updated", "Key changed"),
+    ("key.changed", "Key changed"),
     ("key.rotated", "Key rotated"),
     ("key.revoked", "Key revoked"),
     ("key.deleted", "Key deleted"),
     ("group.created", "Group created"),
-    ("group.updated", "Group changed"),
+    ("group.changed", "Group changed"),
     ("route.created", "Route created"),
-    ("route.updated", "Route changed"),
+    ("route.changed", "Route changed"),
     ("route.deleted", "Route deleted"),
+    ("secret.created", "Secret created"),
+    ("secret.changed", "Secret changed"),
+    ("secret.revealed", "Secret looked at"),
+    ("secret.deleted", "Secret deleted"),
     ("member.invited", "Member invited"),
     ("member.joined", "Member joined"),
     ("member.removed", "Member removed"),

@@ -19,6 +19,7 @@ mod organizations;
 mod overview;
 mod profile;
 mod routes;
+mod secrets;
 mod settings;
 mod show;
 mod sign_in;
@@ -104,6 +105,11 @@ pub(crate) fn router(app: App) -> Router<App> {
         .add(manage("routes", Write), at!("/routes/{id}"), get(routes::show).post(routes::change))
         .add(manage("routes", Write), at!("/routes/{id}/switch"), post(routes::switch))
         .add(manage("routes", Write), at!("/routes/{id}/delete"), post(routes::delete))
+        .add(manage("secrets", Read), at!("/secrets"), get(secrets::list))
+        .add(manage("secrets", Write), at!("/secrets/new"), get(secrets::show_new).post(secrets::create))
+        .add(manage("secrets", Write), at!("/secrets/{id}"), get(secrets::show).post(secrets::change))
+        .add(manage("secrets", Read), at!("/secrets/{id}/value"), post(secrets::reveal))
+        .add(manage("secrets", Write), at!("/secrets/{id}/delete"), post(secrets::delete))
         .add(manage("audit", Read), at!("/explain"), get(explain::show).post(explain::explain))
         .add(Needs::Manage("usage", Read, Workspace), at!("/usage"), get(overview::usage))
         .add(manage("audit", Read), at!("/audit"), get(audit::show))

@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::json::Path;
 
-const FIELDS: [&str; 5] = ["name", "path", "methods", "guard", "target"];
+const FIELDS: [&str; 6] = ["name", "path", "methods", "guard", "target", "secret_headers"];
 /// The methods that can be chosen.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
@@ -103,6 +103,8 @@ struct Typed {
     methods: Vec<(&'static str, bool)>,
     url: String,
     strip_prefix: String,
+    /// Lines of a header and the secret it tells.
+    secret_headers: String,
     who: String,
     groups: Vec<String>,
     keys: String,
@@ -124,6 +126,7 @@ impl Typed {
             methods: METHODS.map(|method| (method, chosen.iter().any(|c| c == method))).to_vec(),
             url: raw("url"),
             strip_prefix: raw("strip_prefix"),
+            secret_headers: raw("secret_headers"),
             who: raw("who"),
             groups: form.words("group"),
             keys: raw("keys"),
@@ -143,7 +146,9 @@ impl Typed {
             (_, Some("any")) => "any",
             _ => "own",
         };
+        let told = upstream.secret_headers.iter().map(|(header, secret)| format!("{header}: {secret}"));
         Self {
+            secret_headers: told.collect::<Vec<_>>().join("\n"),
             name: route.name.clone(),
             path: route.path.clone(),
             methods: METHODS.map(|method| (method, route.methods.iter().any(|m| m == method))).to_vec(),
@@ -191,13 +196,31 @@ fn guard(form: &Form) -> Result<GuardText, ApiError> {
     })
 }
 
+/// What is wrong with the form: of the target it has two fields.
+fn errors(mut error: ApiError) -> Result<Errors, ApiError> {
+    for field in error.details.iter_mut().filter_map(|detail| detail.field.as_mut()) {
+        if let Some(header) = field.strip_prefix("target.secret_headers") {
+            *field = format!("secret_headers{header}");
+        }
+    }
+    Errors::of(error, &FIELDS)
+}
+
 /// The address of the service, and whatever else was said of it before.
-fn target(form: &Form, before: Upstream) -> Target {
-    Target::Upstream(Upstream {
+fn target(form: &Form, before: Upstream) -> Result<Target, ApiError> {
+    let lines = form.raw("secret_headers").lines().map(str::trim).filter(|line| !line.is_empty());
+    let told = lines.map(|line| {
+        let (header, secret) = line.split_once(':').ok_or_else(|| {
+            ApiError::field("secret_headers", "each line must be a header and the name of a secret, with : between")
+        })?;
+        Ok((header.trim().to_ascii_lowercase(), secret.trim().to_owned()))
+    });
+    Ok(Target::Upstream(Upstream {
         url: form.raw("url").trim().to_owned(),
         strip_prefix: form.text("strip_prefix"),
+        secret_headers: told.collect::<Result<_, ApiError>>()?,
         ..before
-    })
+    }))
 }
 
 #[derive(Template)]
@@ -229,8 +252,8 @@ pub(super) async fn show_new(State(app): State<App>, visit: Visit) -> Result<Res
 
 /// `POST .../routes/new`
 pub(super) async fn create(State(app): State<App>, visit: Visit, form: Form) -> Result<Response, ApiError> {
-    let created = match guard(&form) {
-        Ok(guard) => {
+    let created = match guard(&form).and_then(|guard| Ok((guard, target(&form, Upstream::default())?))) {
+        Ok((guard, target)) => {
             let new = NewRoute {
                 name: form.raw("name").to_owned(),
                 host: None,
@@ -238,7 +261,7 @@ pub(super) async fn create(State(app): State<App>, visit: Visit, form: Form) -> 
                 methods: Some(form.words("method")),
                 disabled: false,
                 guard,
-                target: target(&form, Upstream::default()),
+                target,
                 cors: None,
             };
             app.engine.create_route(&visit.context, new).await.map_err(ApiError::from)
@@ -247,7 +270,7 @@ pub(super) async fn create(State(app): State<App>, visit: Visit, form: Form) -> 
     };
     match created {
         Ok(route) => Ok(redirect(&format!("{}/routes/{}?done=route-created", visit.frame.base(), route.id))),
-        Err(error) => page(&app, visit, Errors::of(error, &FIELDS)?, Typed::of_form(&form), None),
+        Err(error) => page(&app, visit, errors(error)?, Typed::of_form(&form), None),
     }
 }
 
@@ -270,15 +293,15 @@ pub(super) async fn change(
     form: Form,
 ) -> Result<Response, ApiError> {
     let route = app.engine.get_route(&visit.context, RouteId(id)).await?;
-    let changed = match guard(&form) {
-        Ok(guard) => {
+    let changed = match guard(&form).and_then(|guard| Ok((guard, target(&form, upstream(&route))?))) {
+        Ok((guard, target)) => {
             let patch = RoutePatch {
                 name: Some(form.raw("name").to_owned()),
                 path: Some(form.raw("path").trim().to_owned()),
                 methods: Some(form.words("method")),
                 enabled: None,
                 guard: Some(guard),
-                target: Some(target(&form, upstream(&route))),
+                target: Some(target),
                 cors: None,
             };
             app.engine.update_route(&visit.context, RouteId(id), patch).await.map_err(ApiError::from)
@@ -287,7 +310,7 @@ pub(super) async fn change(
     };
     match changed {
         Ok(_) => Ok(redirect(&format!("{}/routes/{id}?done=route-changed", visit.frame.base()))),
-        Err(error) => page(&app, visit, Errors::of(error, &FIELDS)?, Typed::of_form(&form), Some(&route)),
+        Err(error) => page(&app, visit, errors(error)?, Typed::of_form(&form), Some(&route)),
     }
 }
 

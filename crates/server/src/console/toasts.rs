@@ -3,7 +3,7 @@
 use http::Uri;
 
 /// Every one of them.
-const TOASTS: [(&str, &str); 31] = [
+const TOASTS: [(&str, &str); 34] = [
     ("welcome", "Signed in."),
     ("key-changed", "The key is changed."),
     ("key-disabled", "The key is disabled. Nothing accepts it."),
@@ -25,6 +25,9 @@ const TOASTS: [(&str, &str); 31] = [
     ("route-created", "The route is created."),
     ("route-changed", "The route is changed."),
     ("route-deleted", "The route is deleted."),
+    ("secret-created", "The secret is created. Callers are given it from now on."),
+    ("secret-changed", "The secret is changed."),
+    ("secret-deleted", "The secret is deleted. Callers who had it are given none, or one that counts less."),
     ("settings-changed", "The settings are changed."),
     ("read", "All notifications are marked as read."),
     ("profile-changed", "Your profile is changed."),
