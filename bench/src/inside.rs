@@ -49,7 +49,15 @@ pub(crate) fn measure(options: &Options, filled: &Filled) -> anyhow::Result<()> 
 async fn open(instance: &Instance) -> anyhow::Result<Arc<Engine>> {
     let store = instance.store().await?;
     let (clock, random) = (Arc::new(SystemClock), Arc::new(OsRandom::default()));
-    let parts = Parts { store, clock, random, peppers: vec![instance.pepper()?], master_keys: Vec::new() };
+    let parts = Parts {
+        store,
+        clock,
+        random,
+        peppers: vec![instance.pepper()?],
+        master_keys: Vec::new(),
+        keyfile: None,
+        master_key_days: None,
+    };
     Ok(Engine::start(parts, EngineRole::Server).await?)
 }
 

@@ -30,6 +30,8 @@ pub(crate) async fn engine(instance: &Instance) -> anyhow::Result<Arc<Engine>> {
         random: Arc::new(OsRandom::default()),
         peppers: vec![instance.pepper()?],
         master_keys: Vec::new(),
+        keyfile: None,
+        master_key_days: None,
     };
     Ok(Engine::start(parts, EngineRole::Guest { keys: true }).await?)
 }

@@ -44,6 +44,8 @@ const SETTINGS: &[Setting] = settings! {
         "Database: sqlite:FILE or postgres://...";
     "keyfile" "keyfile" "KEYRACK_KEYFILE" "FILE" None, false,
         "File with pepper and master key; beside a SQLite database, or keyrack.keyfile here";
+    "master_key.days" "master-key-days" "KEYRACK_MASTER_KEY__DAYS" "DAYS" Some("90"), false,
+        "After how many days the server puts another master key into use; 0 for never by itself";
     "trusted_proxies" "trusted-proxies" "KEYRACK_TRUSTED_PROXIES" "NETWORKS" None, false,
         "Proxies whose X-Forwarded-For is believed, with commas between";
     "console_host" "console-host" "KEYRACK_CONSOLE_HOST" "HOST" None, false,

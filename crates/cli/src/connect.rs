@@ -49,7 +49,9 @@ pub(crate) async fn engine(settings: &Settings, role: EngineRole) -> anyhow::Res
         ),
     };
     let (peppers, master_keys) = (keyfile.peppers(), keyfile.master_keys());
-    let parts = Parts { store, clock, random, peppers, master_keys };
+    let days = settings.count("master_key.days")?;
+    let master_key_days = (days > 0).then_some(days.into());
+    let parts = Parts { store, clock, random, peppers, master_keys, keyfile: Some(path), master_key_days };
     Ok(Engine::start(parts, role).await?)
 }
 

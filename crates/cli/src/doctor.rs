@@ -61,6 +61,7 @@ fn look_at_settings(settings: &Settings) -> anyhow::Result<String> {
         serve::refuse_plain(settings)?;
     }
     settings.duration("drain")?;
+    settings.count("master_key.days")?;
     settings.networks("trusted_proxies")?;
     settings.networks("egress.allow")?;
     logging::filter(settings)?;

@@ -85,6 +85,12 @@ impl MasterKey {
         self.id
     }
 
+    /// A value that tells this key from another without betraying it: stored beside the data, so that a wrong key file is noticed at the
+    /// start.
+    pub fn fingerprint(&self) -> String {
+        data_encoding::HEXLOWER.encode(&self.derive(b"keyrack master key fingerprint")[..16])
+    }
+
     /// The key that follows from it for a purpose.
     pub(crate) fn derive(&self, purpose: &[u8]) -> zeroize::Zeroizing<[u8; 32]> {
         let mut key = zeroize::Zeroizing::new([0; 32]);

@@ -1,6 +1,7 @@
 //! The engine: the database, what is held of it in memory, and the loop that keeps the two together.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::keyring::{Keyring, Loader};
 use crate::lease::Lease;
 use crate::letters::Letters;
 use crate::limits::Windows;
+use crate::master_keys::MasterKeys;
 use crate::passwords::SlowPool;
 use crate::quota::Quotas;
 use crate::routes::RouteTable;
@@ -47,6 +49,9 @@ pub struct Engine {
     pub(crate) tiers: ArcSwap<Tiers>,
     pub(crate) quotas: Quotas,
     pub(crate) windows: Windows,
+    pub(crate) master_keys: MasterKeys,
+    /// After how many days another master key is put into use; `None` for never by itself.
+    pub(crate) master_key_days: Option<u32>,
     pub(crate) tokens: Tokens,
     pub(crate) data_keys: DataKeys,
     pub(crate) secrets: Secrets,
@@ -92,18 +97,22 @@ pub struct Parts {
     pub random: Arc<dyn Random>,
     /// The peppers, the one in use first.
     pub peppers: Vec<Pepper>,
-    /// The master keys, the one in use first.
+    /// The master keys.
     pub master_keys: Vec<MasterKey>,
+    /// The key file they are from, if they are to be changed there.
+    pub keyfile: Option<PathBuf>,
+    /// After how many days a process that serves puts another master key into use; `None` for never.
+    pub master_key_days: Option<u32>,
 }
 
 impl Engine {
     /// Starts on a database: gives a new one its epoch, checks that the pepper is the one it was made with, and loads what
     /// decisions need.
     pub async fn start(parts: Parts, role: Role) -> Result<Arc<Self>> {
-        let Parts { store, clock, random, peppers, master_keys } = parts;
+        let Parts { store, clock, random, peppers, master_keys, keyfile, master_key_days } = parts;
         let latest = store.read().await?.latest_time().await?;
         let calendar = Calendar::new(Arc::clone(&clock), latest);
-        let head = feed::begin(&store, &calendar, random.as_ref(), &peppers).await?;
+        let head = feed::begin(&store, &calendar, random.as_ref(), (&peppers, &master_keys)).await?;
         let node = NodeId::new(calendar.now(), random.bytes()?);
         let engine = Self {
             store,
@@ -118,7 +127,9 @@ impl Engine {
             tiers: ArcSwap::default(),
             quotas: Quotas::default(),
             windows: Windows::default(),
-            tokens: Tokens::new(master_keys),
+            master_keys: MasterKeys::new(keyfile, master_keys),
+            master_key_days,
+            tokens: Tokens::default(),
             data_keys: DataKeys::default(),
             secrets: Secrets::default(),
             myself: OnceLock::new(),
@@ -228,8 +239,7 @@ impl Engine {
             self.calendar.raise(latest);
         }
         tiers::load_tiers(self, &mut reader).await?;
-        self.tokens.load(&mut reader).await?;
-        self.data_keys.load(&mut reader, &self.tokens.master_keys).await?;
+        self.load_master_keys(&mut reader).await?;
         feed::load_tenants(self, &mut reader).await?;
         feed::load_routes(self, &mut reader).await?;
         if self.role != (Role::Guest { keys: false }) {
@@ -259,6 +269,14 @@ impl Engine {
         self.note_up_to_date();
         self.is_loaded.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Reads which master key is in use, and what is opened with master keys.
+    pub(crate) async fn load_master_keys(&self, reader: &mut Reader) -> Result<()> {
+        self.master_keys.load(reader).await?;
+        let known = self.master_keys.known();
+        self.tokens.load(reader, &known).await?;
+        self.data_keys.load(reader, &known).await
     }
 
     /// Applies what has been committed since it was last looked; returns the number of the newest change applied.

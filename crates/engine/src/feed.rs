@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use keyrack_core::token::MasterKey;
 use keyrack_core::{GroupId, KeyId, Month, OrganizationId, Pepper};
 use keyrack_store::{Event, FeedHead, INSTANCE, Reader, Store, SubjectKind, VerificationRow};
 use uuid::Uuid;
@@ -15,10 +16,11 @@ use crate::directory::Tenant;
 use crate::engine::{Engine, instance_event};
 use crate::organizations::QUOTA_SET;
 use crate::routes::DEFAULT_ORGANIZATION;
-use crate::sealing::DATA_KEY_MADE;
+use crate::sealing::{DATA_KEY_MADE, DATA_KEYS_MADE, DATA_KEYS_RETIRED};
+use crate::secrets::RESEALED;
 use crate::tiers::{TIERS_CHANGED, load_tiers};
 use crate::tokens::SIGNING_KEY_MADE;
-use crate::{Error, Result, settings};
+use crate::{Error, Result, master_keys, settings};
 
 /// How many keys are read anew at once.
 const BATCH: usize = 1000;
@@ -32,15 +34,18 @@ pub(crate) async fn begin(
     store: &Store,
     calendar: &Calendar,
     random: &dyn Random,
-    peppers: &[Pepper],
+    (peppers, master_keys_known): (&[Pepper], &[MasterKey]),
 ) -> Result<FeedHead> {
     let mut reader = store.read().await?;
     let head = reader.feed_head().await?;
     let known = reader.find_setting(INSTANCE, PEPPERS).await?.unwrap_or_default();
+    let in_use = master_keys::stored(&mut reader).await?;
     drop(reader);
     check_peppers(&known, peppers)?;
+    master_keys::check(in_use.as_ref(), master_keys_known)?;
     if let Some(head) = head
         && peppers.iter().all(|pepper| known.get(pepper.id().to_string()).is_some())
+        && (in_use.is_some() || master_keys_known.is_empty())
     {
         return Ok(head);
     }
@@ -52,7 +57,17 @@ pub(crate) async fn begin(
     check_peppers(&known, peppers)?;
     let mut known = known.as_object().cloned().unwrap_or_default();
     known.extend(peppers.iter().map(|p| (p.id().to_string(), p.fingerprint().into())));
-    let kind = if writer.feed_head().await?.is_some() { "instance.pepper_added" } else { "instance.created" };
+    let kind = match writer.feed_head().await? {
+        None => "instance.created",
+        Some(_) if in_use.is_none() => "master_key.noted",
+        Some(_) => "instance.pepper_added",
+    };
+    let first = master_keys_known.first();
+    if let Some(first) = first.filter(|_| in_use.is_none())
+        && master_keys::stored(&mut writer).await?.is_none()
+    {
+        master_keys::put(&mut writer, first, now).await?;
+    }
     let random_bits: [u8; 16] = random.bytes()?;
     writer.begin_epoch(uuid::Builder::from_random_bytes(random_bits).into_uuid()).await?;
     writer.put_setting(INSTANCE, PEPPERS, &known.into(), now).await?;
@@ -119,7 +134,8 @@ pub(crate) fn step(events: &[Event]) -> (&[Event], &[Event]) {
 pub(crate) async fn apply(engine: &Engine, reader: &mut Reader, events: &[Event]) -> Result<()> {
     let mut tenants = BTreeSet::new();
     let mut keys = BTreeSet::new();
-    let mut data_keys = BTreeSet::new();
+    let (mut data_keys, mut secrets) = (BTreeSet::new(), Vec::new());
+    let (mut is_put_into_use, mut are_retired) = (false, false);
     let (mut routes, mut tiers, mut signing_keys) = (false, false, false);
     for event in events {
         engine.calendar.raise(event.at);
@@ -128,7 +144,14 @@ pub(crate) async fn apply(engine: &Engine, reader: &mut Reader, events: &[Event]
         }
         tiers |= event.kind == TIERS_CHANGED;
         signing_keys |= event.kind == SIGNING_KEY_MADE;
-        data_keys.extend(event.organization.filter(|_| event.kind == DATA_KEY_MADE));
+        match &*event.kind {
+            DATA_KEY_MADE => data_keys.extend(event.organization),
+            DATA_KEYS_MADE => data_keys.extend(organizations_of(event)),
+            master_keys::PUT_INTO_USE => is_put_into_use = true,
+            DATA_KEYS_RETIRED => are_retired = true,
+            master_keys::ADDED | master_keys::RETIRED => engine.master_keys.read_again(),
+            _ => {}
+        }
         void_quota(engine, event);
         if let Some(owner) = event.subject_id.filter(|_| matches!(&*event.kind, "route.deleted" | "group.deleted")) {
             engine.secrets.forget(owner);
@@ -142,13 +165,28 @@ pub(crate) async fn apply(engine: &Engine, reader: &mut Reader, events: &[Event]
             }
             SubjectKind::Workspace | SubjectKind::Group | SubjectKind::Setting => tenants.extend(event.organization),
             SubjectKind::Route => routes = true,
-            SubjectKind::Secret => engine.secrets.apply(reader, event).await?,
+            SubjectKind::Secret => secrets.push(event),
+            SubjectKind::Instance if event.kind == RESEALED => secrets.push(event),
             SubjectKind::Key
             | SubjectKind::Instance
             | SubjectKind::User
             | SubjectKind::Member
             | SubjectKind::Session => {}
         }
+    }
+    // First keys, then what they open; and those that open nothing any more are given up last.
+    if is_put_into_use {
+        engine.master_keys.load(reader).await?;
+        signing_keys = true;
+    }
+    if !data_keys.is_empty() {
+        engine.data_keys.load_newest(reader, &engine.master_keys.known(), data_keys).await?;
+    }
+    for event in secrets {
+        engine.secrets.apply(reader, event).await?;
+    }
+    if are_retired {
+        engine.data_keys.load(reader, &engine.master_keys.known()).await?;
     }
     // Tenants first: a key may be in a group that is as new as itself.
     let mut loaded = Vec::new();
@@ -166,10 +204,7 @@ pub(crate) async fn apply(engine: &Engine, reader: &mut Reader, events: &[Event]
         load_routes(engine, reader).await?;
     }
     if signing_keys {
-        engine.tokens.load(reader).await?;
-    }
-    for organization in data_keys {
-        engine.data_keys.load_newest(reader, &engine.tokens.master_keys, organization).await?;
+        engine.tokens.load(reader, &engine.master_keys.known()).await?;
     }
     if tiers {
         load_tiers(engine, reader).await?;
@@ -194,6 +229,12 @@ pub(crate) async fn load_routes(engine: &Engine, reader: &mut Reader) -> Result<
     let default = default.map(serde_json::from_value).transpose().map_err(|_| corrupt())?;
     engine.routes.replace(reader.list_all_routes().await?, default);
     Ok(())
+}
+
+/// The organizations that an event lists.
+fn organizations_of(event: &Event) -> impl Iterator<Item = OrganizationId> {
+    let listed = event.data.get("organizations").and_then(|ids| ids.as_array()).into_iter().flatten();
+    listed.filter_map(|id| id.as_str()?.parse().ok())
 }
 
 /// The keys an event is about: its subject, and those that a batch lists.

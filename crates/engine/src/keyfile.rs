@@ -1,6 +1,6 @@
 //! The file with what must not be in the database: the pepper of key digests and the master key of secrets.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -40,12 +40,15 @@ pub enum KeyfileError {
     /// It has no pepper or no master key.
     #[error("the key file {0} lacks a pepper or a master key; restore it from its copy")]
     Incomplete(PathBuf),
+    /// Somebody else is changing it.
+    #[error("another keyrack is just changing the key file (it holds {0}); try again")]
+    Changing(PathBuf),
     /// What stands in the place of a key is none.
     #[error("the key file {0} holds a key that is none: {1}; restore it from its copy")]
     NoKey(PathBuf, &'static str),
 }
 
-/// What stands in the file. The first of each is in use; the others are being replaced.
+/// What stands in the file. The first pepper is in use; the others are being replaced. Which master key is in use the database says.
 pub struct Keyfile {
     peppers: Vec<(i64, Key)>,
     master_keys: Vec<(i64, Key)>,
@@ -75,14 +78,10 @@ impl Keyfile {
         let key = || -> Result<(i64, Key), NoRandomness> { Ok((1, Zeroizing::new(random.bytes()?))) };
         let keyfile = Self { peppers: vec![key()?], master_keys: vec![key()?] };
         let write = || -> io::Result<()> {
-            let text =
-                Zeroizing::new(format!("{HEADER}{}", toml::to_string(&keyfile.written()).map_err(io::Error::other)?));
             let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
-            file.write_all(text.as_bytes())?;
+            file.write_all(keyfile.text()?.as_bytes())?;
             file.sync_all()?;
-            // The name must survive a power loss too.
-            let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            File::open(folder)?.sync_all()
+            sync_folder(path)
         };
         write().map_err(|error| KeyfileError::Make(path.to_owned(), error))?;
         Ok(keyfile)
@@ -127,10 +126,55 @@ impl Keyfile {
         self.peppers.iter().map(|(id, key)| Pepper::new(*id, key)).collect()
     }
 
-    /// The master keys, the one in use first.
+    /// The master keys.
     #[must_use]
     pub fn master_keys(&self) -> Vec<MasterKey> {
         self.master_keys.iter().map(|(id, key)| MasterKey::new(*id, key)).collect()
+    }
+
+    /// Puts a new master key into a file, behind those that are there; its number.
+    pub fn add_master_key(path: &Path, random: &dyn Random) -> Result<i64, KeyfileError> {
+        let key = Zeroizing::new(random.bytes()?);
+        let mut id = 1;
+        Self::change(path, |keyfile| {
+            id = keyfile.master_keys.iter().map(|(id, _)| *id).max().unwrap_or(0) + 1;
+            keyfile.master_keys.push((id, key));
+        })?;
+        Ok(id)
+    }
+
+    /// Takes master keys out of a file.
+    pub fn remove_master_keys(path: &Path, ids: &[i64]) -> Result<(), KeyfileError> {
+        Self::change(path, |keyfile| keyfile.master_keys.retain(|(id, _)| !ids.contains(id)))
+    }
+
+    /// Puts a changed file in the place of a file: whoever reads it finds the one or the other, whole.
+    fn change(path: &Path, change: impl FnOnce(&mut Self)) -> Result<(), KeyfileError> {
+        let beside = path.with_added_extension("new");
+        let mut file = locked(&beside)?;
+        let replace = || {
+            let missing = || KeyfileError::Read(path.to_owned(), io::ErrorKind::NotFound.into());
+            let mut keyfile = Self::load(path)?.ok_or_else(missing)?;
+            change(&mut keyfile);
+            let mut write = || {
+                // Whoever was here before may have been killed.
+                file.set_len(0)?;
+                file.write_all(keyfile.text()?.as_bytes())?;
+                file.sync_all()?;
+                std::fs::rename(&beside, path)?;
+                sync_folder(path)
+            };
+            write().map_err(|error: io::Error| KeyfileError::Make(path.to_owned(), error))
+        };
+        let replaced = replace();
+        if replaced.is_err() {
+            let _ = std::fs::remove_file(&beside);
+        }
+        replaced
+    }
+
+    fn text(&self) -> io::Result<Zeroizing<String>> {
+        Ok(Zeroizing::new(format!("{HEADER}{}", toml::to_string(&self.written()).map_err(io::Error::other)?)))
     }
 
     fn written(&self) -> Written {
@@ -139,6 +183,31 @@ impl Keyfile {
         };
         Written { pepper: entries(&self.peppers), master_key: entries(&self.master_keys) }
     }
+}
+
+/// A file that only we write to, until it is closed or put into another's place.
+fn locked(path: &Path) -> Result<File, KeyfileError> {
+    let cannot_make = |error| KeyfileError::Make(path.to_owned(), error);
+    loop {
+        let file =
+            File::options().write(true).create(true).truncate(false).mode(0o600).open(path).map_err(cannot_make)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(KeyfileError::Changing(path.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(cannot_make(error)),
+        }
+        // Between the two it may have been put into the place of the key file.
+        let ours = file.metadata().map_err(cannot_make)?.ino();
+        if std::fs::metadata(path).is_ok_and(|named| named.ino() == ours) {
+            return Ok(file);
+        }
+    }
+}
+
+/// The name of a file must survive a power loss too.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
 }
 
 impl Entry {

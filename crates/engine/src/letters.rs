@@ -137,7 +137,7 @@ fn minute(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
-fn place_of(id: LetterId) -> Vec<u8> {
+pub(crate) fn place_of(id: LetterId) -> Vec<u8> {
     [b"letter".as_slice(), id.0.as_bytes()].concat()
 }
 

@@ -23,6 +23,7 @@ mod keys;
 mod lease;
 mod letters;
 mod limits;
+mod master_keys;
 mod members;
 mod nodes;
 mod notices;
@@ -63,6 +64,7 @@ pub use keys::{
     Page, RotateKey, RotatedKey,
 };
 pub use letters::{Letter, MailError, Mailer, Post};
+pub use master_keys::{MasterKeyState, Progress, Rotated, Stage};
 pub use members::{Invited, NewMember};
 pub use nodes::NodeView;
 pub use notices::{Notifications, told};

@@ -63,7 +63,7 @@ fn plain(code: &str) -> Zeroizing<String> {
     Zeroizing::new(code.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect())
 }
 
-fn place_of(user: UserId) -> Vec<u8> {
+pub(crate) fn place_of(user: UserId) -> Vec<u8> {
     [b"second_factor".as_slice(), user.0.as_bytes()].concat()
 }
 

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use keyrack_core::seal::{self, DATA_KEY, DataKey, NONCE, Opener};
 use keyrack_core::token::MasterKey;
 use keyrack_core::{DataKeyId, OrganizationId};
-use keyrack_store::{Reader, SubjectKind, WrappedKey};
+use keyrack_store::{Reader, SubjectKind, WrappedKey, Writer};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -20,6 +20,10 @@ use crate::{Error, Result};
 
 /// The event by which an organization gets a data key.
 pub(crate) const DATA_KEY_MADE: &str = "data_key.made";
+/// The event by which several organizations get one each, under a new master key.
+pub(crate) const DATA_KEYS_MADE: &str = "data_keys.made";
+/// The event by which data keys go that nothing is sealed with any more.
+pub(crate) const DATA_KEYS_RETIRED: &str = "data_keys.retired";
 
 /// The data keys of the instance, unwrapped.
 #[derive(Default)]
@@ -29,7 +33,7 @@ pub(crate) struct DataKeys(ArcSwap<Known>);
 struct Known {
     all: HashMap<DataKeyId, Arc<DataKey>>,
     /// What an organization's values are sealed with now, and the number of the master key that it is wrapped with.
-    newest: HashMap<OrganizationId, (Arc<DataKey>, i64)>,
+    newest: HashMap<OrganizationId, (DataKeyId, i64)>,
 }
 
 impl Known {
@@ -39,11 +43,10 @@ impl Known {
             tracing::error!(data_key = %wrapped.id, master_key = wrapped.master_key, "a data key cannot be opened; what it sealed is closed");
             return;
         };
-        let key = Arc::new(key);
-        self.all.insert(wrapped.id, Arc::clone(&key));
+        self.all.insert(wrapped.id, Arc::new(key));
         let newest = self.newest.get(&wrapped.organization);
-        if newest.is_none_or(|(newest, _)| newest.id() <= wrapped.id) {
-            self.newest.insert(wrapped.organization, (key, wrapped.master_key));
+        if newest.is_none_or(|(id, by)| (*by, *id) <= (wrapped.master_key, wrapped.id)) {
+            self.newest.insert(wrapped.organization, (wrapped.id, wrapped.master_key));
         }
     }
 }
@@ -70,18 +73,20 @@ impl DataKeys {
         Ok(())
     }
 
-    /// Reads the newest of an organization.
+    /// Reads the newest of these organizations.
     pub(crate) async fn load_newest(
         &self,
         reader: &mut Reader,
         master_keys: &[MasterKey],
-        organization: OrganizationId,
+        organizations: impl IntoIterator<Item = OrganizationId>,
     ) -> Result<()> {
-        if let Some(wrapped) = reader.newest_data_key(organization).await? {
-            let mut known = Known::clone(&self.0.load());
-            known.add(master_keys, &wrapped);
-            self.0.store(Arc::new(known));
+        let mut known = Known::clone(&self.0.load());
+        for organization in organizations {
+            if let Some(wrapped) = reader.newest_data_key(organization).await? {
+                known.add(master_keys, &wrapped);
+            }
         }
+        self.0.store(Arc::new(known));
         Ok(())
     }
 
@@ -91,53 +96,72 @@ impl DataKeys {
         self.0.load().all.get(&id)?.open(place, sealed)
     }
 
-    fn newest(&self, organization: OrganizationId) -> Option<(Arc<DataKey>, i64)> {
-        self.0.load().newest.get(&organization).cloned()
+    fn newest(&self, organization: OrganizationId) -> Option<(DataKeyId, i64)> {
+        self.0.load().newest.get(&organization).copied()
     }
 }
 
 impl Engine {
-    /// What values of the context's organization are sealed with now. The first time one is made, in a change of its own: it is known
-    /// before anything is sealed with it, and does no harm if nothing is.
-    pub(crate) async fn data_key(&self, ctx: &Context) -> Result<Arc<DataKey>> {
-        let master_key = self.tokens.master_keys.first().ok_or(Error::internal("there is no master key"))?;
-        let known = || self.data_keys.newest(ctx.organization).filter(|(_, by)| *by == master_key.id());
-        if let Some((key, _)) = known() {
-            return Ok(key);
+    /// Makes sure that the context's organization has a data key under the master key in use. One is made in a change of its own: it is
+    /// known before anything is sealed with it, and does no harm if nothing is.
+    pub(crate) async fn ensure_data_key(&self, ctx: &Context) -> Result<()> {
+        let master_key = self.master_keys.current()?.id();
+        let is_there = || self.data_keys.newest(ctx.organization).is_some_and(|(_, by)| by == master_key);
+        if is_there() {
+            return Ok(());
         }
         let (mut writer, _) = self.begin(ctx).await?;
-        let newest = writer.newest_data_key(ctx.organization).await?;
-        if newest.is_some_and(|newest| newest.master_key == master_key.id()) {
+        if self.sealing_key(&mut writer, ctx.organization).await?.is_some() {
             // Somebody else has just made one.
             drop(writer);
-            self.settle_unchanged().await?;
-        } else {
-            let (now, bytes) = (self.now(), Zeroizing::new(self.random.bytes::<DATA_KEY>()?));
-            let id = DataKeyId::new(now, self.random_id()?);
-            let nonce = self.random.bytes()?;
-            let wrapped = seal::seal(master_key, &place_of(ctx.organization, id), &*bytes, nonce);
-            let wrapped = wrapped.ok_or(Error::internal("a data key could not be sealed"))?;
-            let (organization, master_key) = (ctx.organization, master_key.id());
-            writer.insert_data_key(&WrappedKey { id, organization, master_key, wrapped, created_at: now }).await?;
-            let data = json!({ "master_key": master_key });
-            let subject = Subject { kind: SubjectKind::Instance, id: id.0, name: "data key", data };
-            let event = self.event(ctx, DATA_KEY_MADE, subject)?;
-            self.commit(writer, event).await?;
+            return self.settle_unchanged().await.map(drop);
         }
-        known().map(|(key, _)| key).ok_or(Error::internal("a data key is not there"))
+        let id = self.insert_data_key(&mut writer, ctx.organization).await?;
+        let data = json!({ "master_key": master_key });
+        let subject = Subject { kind: SubjectKind::Instance, id: id.0, name: "data key", data };
+        let event = self.event(ctx, DATA_KEY_MADE, subject)?;
+        self.commit(writer, event).await.map(drop)
     }
 
-    /// Seals a value for its place with the master key, such as a table and the id of a row.
+    /// What values of an organization are sealed with now, as the database says inside a change: what is sealed with it is no data key's
+    /// that is just being given up. `None` if there is none under the master key in use, or none that this process knows yet.
+    pub(crate) async fn sealing_key(
+        &self,
+        reader: &mut Reader,
+        organization: OrganizationId,
+    ) -> Result<Option<DataKey>> {
+        let newest = reader.newest_data_key(organization).await?;
+        let current = self.master_keys.current()?.id();
+        let known = self.master_keys.known();
+        let is_usable =
+            |newest: &WrappedKey| newest.master_key >= current && known.iter().any(|key| key.id() == newest.master_key);
+        let Some(newest) = newest.filter(is_usable) else { return Ok(None) };
+        let key = unwrapped(&known, &newest);
+        key.map(Some).ok_or(Error::internal("a data key cannot be opened"))
+    }
+
+    /// Gives an organization a data key under the master key in use.
+    pub(crate) async fn insert_data_key(&self, writer: &mut Writer, organization: OrganizationId) -> Result<DataKeyId> {
+        let master_key = self.master_keys.current()?;
+        let (now, bytes) = (self.now(), Zeroizing::new(self.random.bytes::<DATA_KEY>()?));
+        let id = DataKeyId::new(now, self.random_id()?);
+        let wrapped = seal::seal(&master_key, &place_of(organization, id), &*bytes, self.random.bytes()?);
+        let wrapped = wrapped.ok_or(Error::internal("a data key could not be sealed"))?;
+        let master_key = master_key.id();
+        writer.insert_data_key(&WrappedKey { id, organization, master_key, wrapped, created_at: now }).await?;
+        Ok(id)
+    }
+
+    /// Seals a value for its place with the master key in use, such as a table and the id of a row.
     pub(crate) fn seal(&self, place: &[u8], value: &[u8]) -> Result<Vec<u8>> {
         let nonce: [u8; NONCE] = self.random.bytes()?;
-        let master_key = self.tokens.master_keys.first().ok_or(Error::internal("there is no master key"))?;
-        seal::seal(master_key, place, value, nonce).ok_or(Error::internal("a value could not be sealed"))
+        let sealed = seal::seal(&self.master_keys.current()?, place, value, nonce);
+        sealed.ok_or(Error::internal("a value could not be sealed"))
     }
 
     /// Opens it again. `None` if it was changed or moved, or if the key file lacks its master key.
     pub(crate) fn unseal(&self, place: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let Opener::MasterKey(id) = Opener::of(sealed)? else { return None };
-        let master_key = self.tokens.master_keys.iter().find(|key| key.id() == id)?;
-        seal::open(master_key, place, sealed)
+        seal::open(&self.master_keys.find(id)?, place, sealed)
     }
 }

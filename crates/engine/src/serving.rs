@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use keyrack_core::NodeId;
+use keyrack_core::token::MasterKey;
 use keyrack_store::{Claim, FeedHead, Membership, Node};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -54,7 +55,7 @@ impl Engine {
             return Ok(Seat::Claim(claim));
         };
         self.lease.end();
-        member.join(self.applied()).await?;
+        member.join(self.applied(), &self.master_key_numbers()).await?;
         if let Err(error) = self.renew(&mut member).await {
             // Nobody is to wait for a node that never was.
             drop(member.leave().await);
@@ -74,6 +75,7 @@ impl Engine {
             () = self.keep_windows() => {}
             () = self.keep_time() => {}
             () = self.keep_telling() => {}
+            () = self.keep_master_key() => {}
         }
         self.end_usage().await;
         self.settle_quotas(true).await;
@@ -156,7 +158,9 @@ impl Engine {
     async fn renew(&self, member: &mut Membership) -> Result<()> {
         let sent = self.clock.reading();
         let told = self.applied();
-        let Some(head) = member.renew(told).await? else { return self.rejoin(member).await };
+        let Some(head) = member.renew(told, &self.master_key_numbers()).await? else {
+            return self.rejoin(member).await;
+        };
         let is_applied = |feed: &FeedHead| feed.epoch == head.epoch && feed.seq >= head.seq;
         if head.seq < told {
             // This is another log, or it has lost its end. What the others heard from us is not true of it, so nothing is
@@ -183,7 +187,7 @@ impl Engine {
     async fn rejoin(&self, member: &mut Membership) -> Result<()> {
         self.lease.end();
         tracing::warn!("this node was silent for so long that the others dropped it; it joins again");
-        member.join(0).await?;
+        member.join(0, &self.master_key_numbers()).await?;
         let mut feed = self.feed.lock().await;
         let reload = self.reload(&mut feed);
         tokio::pin!(reload);
@@ -191,9 +195,13 @@ impl Engine {
             tokio::select! {
                 reloaded = &mut reload => return reloaded,
                 // It says only that we are still there: that it fails is no reason to begin again.
-                () = tokio::time::sleep(LOADING) => drop(member.renew(0).await),
+                () = tokio::time::sleep(LOADING) => drop(member.renew(0, &self.master_key_numbers()).await),
             }
         }
+    }
+
+    fn master_key_numbers(&self) -> Vec<i64> {
+        self.master_keys.known().iter().map(MasterKey::id).collect()
     }
 
     /// Passes on that something has been committed.
@@ -294,6 +302,7 @@ mod tests {
             seen_at: from_micros(renewed),
             silent_for: Duration::ZERO,
             applied: 0,
+            master_keys: Vec::new(),
         }
     }
 

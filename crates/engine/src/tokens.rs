@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use keyrack_core::carrier::MAX_TOKEN_LENGTH;
 use keyrack_core::token::{Claims, Kid, MAX_LIFE, MasterKey, PublicKey, SigningKey, Unverified};
 use keyrack_core::{ScopeSet, from_micros, micros};
-use keyrack_store::{INSTANCE, Reader, SubjectKind};
+use keyrack_store::{INSTANCE, Reader, SubjectKind, Writer};
 use serde::{Deserialize, Serialize};
 
 use crate::actor::Context;
@@ -109,25 +109,20 @@ pub struct MadeToken {
 /// What is kept of signing keys for the instance: which there are, and which tokens they have been seen to sign.
 #[derive(Default)]
 pub(crate) struct Tokens {
-    pub(crate) master_keys: Vec<MasterKey>,
     signing: ArcSwap<Signing>,
     remembered: Remembered,
 }
 
 impl Tokens {
-    pub(crate) fn new(master_keys: Vec<MasterKey>) -> Self {
-        Self { master_keys, ..Self::default() }
-    }
-
     /// Reads which signing keys there are.
-    pub(crate) async fn load(&self, reader: &mut Reader) -> Result<()> {
-        let numbered = self.numbered(reader).await?;
-        self.signing.store(Arc::new(Signing::of(&numbered, &self.master_keys)?));
+    pub(crate) async fn load(&self, reader: &mut Reader, master_keys: &[MasterKey]) -> Result<()> {
+        let numbered = Self::numbered(reader, master_keys).await?;
+        self.signing.store(Arc::new(Signing::of(&numbered, master_keys)?));
         Ok(())
     }
 
-    /// At first there is one, and nothing says so.
-    async fn numbered(&self, reader: &mut Reader) -> Result<Vec<Numbered>> {
+    /// At first there is one, of the first master key, and nothing says so.
+    async fn numbered(reader: &mut Reader, master_keys: &[MasterKey]) -> Result<Vec<Numbered>> {
         let stored = reader.find_setting(INSTANCE, SIGNING_KEYS).await?;
         if let Some(stored) = stored {
             let read = serde_json::from_value(stored);
@@ -139,7 +134,7 @@ impl Tokens {
             signs_from: Timestamp::UNIX_EPOCH,
             retires_at: None,
         };
-        Ok(self.master_keys.first().map(first).into_iter().collect())
+        Ok(master_keys.iter().min_by_key(|key| key.id()).map(first).into_iter().collect())
     }
 
     /// What a token says, if its signature is right.
@@ -216,23 +211,53 @@ impl Engine {
     pub async fn rotate_signing_key(&self, ctx: &Context) -> Result<()> {
         Self::only_instance_admin(ctx)?;
         let (mut writer, _) = self.begin_beside(ctx, Some(INSTANCE)).await?;
+        let data = self.add_signing_key(&mut writer).await?;
+        let subject = Subject { kind: SubjectKind::Setting, id: ctx.organization.0, name: SIGNING_KEYS, data };
+        let event = self.event(ctx, SIGNING_KEY_MADE, subject)?;
+        self.commit(writer, event).await.map(drop)
+    }
+
+    /// Makes a new signing key if the newest is of another master key than this one. When the last token of those expires; `None` once
+    /// none is taken any more.
+    pub(crate) async fn replace_signing_key(&self, master_key: i64) -> Result<Option<Timestamp>> {
+        let mut writer = self.store.write(&[INSTANCE]).await?;
+        let known = self.master_keys.known();
+        let numbered = Tokens::numbered(&mut writer, &known).await?;
+        if numbered.last().is_some_and(|newest| newest.master_key != master_key) {
+            let data = self.add_signing_key(&mut writer).await?;
+            self.commit(writer, self.told(SIGNING_KEY_MADE, data)?).await?;
+        } else {
+            drop(writer);
+        }
         let now = self.now();
-        let mut numbered = self.tokens.numbered(&mut writer).await?;
+        let mut writer = self.store.write(&[INSTANCE]).await?;
+        let mut numbered = Tokens::numbered(&mut writer, &known).await?;
+        let others = numbered.iter().filter(|key| key.master_key != master_key);
+        let last = others.filter_map(|key| key.retires_at).max();
+        if last.is_none_or(|last| now < last) {
+            return Ok(last);
+        }
+        numbered.retain(|key| key.master_key == master_key);
+        writer.put_setting(INSTANCE, SIGNING_KEYS, &serde_json::json!(numbered), now).await?;
+        let data = serde_json::json!({ "kept": numbered.len() });
+        self.commit(writer, self.told(SIGNING_KEY_MADE, data)?).await?;
+        Ok(None)
+    }
+
+    async fn add_signing_key(&self, writer: &mut Writer) -> Result<serde_json::Value> {
+        let now = self.now();
+        let mut numbered = Tokens::numbered(writer, &self.master_keys.known()).await?;
         let signs_from = from_micros(micros(now) + KNOWN_BEFORE);
         let retires_at = from_micros(micros(signs_from) + MAX_LIFE * 1_000_000);
         numbered.retain(|key| key.retires_at.is_none_or(|at| now < at));
         for key in &mut numbered {
             key.retires_at = Some(key.retires_at.map_or(retires_at, |at| at.min(retires_at)));
         }
-        let master_key = self.tokens.master_keys.first().ok_or(Error::internal("there is no master key"))?.id();
+        let master_key = self.master_keys.current()?.id();
         let number = numbered.last().map_or(1, |key| key.number + 1);
         numbered.push(Numbered { number, master_key, signs_from, retires_at: None });
-        let stored = serde_json::json!(numbered);
-        writer.put_setting(INSTANCE, SIGNING_KEYS, &stored, now).await?;
-        let data = serde_json::json!({ "number": number, "signs_from": signs_from });
-        let subject = Subject { kind: SubjectKind::Setting, id: ctx.organization.0, name: SIGNING_KEYS, data };
-        let event = self.event(ctx, SIGNING_KEY_MADE, subject)?;
-        self.commit(writer, event).await.map(drop)
+        writer.put_setting(INSTANCE, SIGNING_KEYS, &serde_json::json!(numbered), now).await?;
+        Ok(serde_json::json!({ "number": number, "signs_from": signs_from }))
     }
 
     /// A key gives itself up: whoever has its text may. Returns when it lets nobody in. Text that is no live key changes nothing,

@@ -38,18 +38,18 @@ pub(crate) const POSTGRES_DURABLE: &str = "SELECT set_config('synchronous_commit
 /// Renewals need not survive a crash: the row does, and all that is forgotten is how far a node had come.
 pub(crate) const POSTGRES_UNHURRIED: &str = "SET synchronous_commit = off";
 /// Adds a node, or puts it back in its place, and this does survive a crash. Times are of the database's clock.
-pub(crate) const POSTGRES_JOIN: &str = "INSERT INTO node (id, name, version, started_at, seen_at, applied) \
-    SELECT $1, $2, $3, moment, moment, $4 FROM (SELECT set_config('synchronous_commit', 'on', true), \
+pub(crate) const POSTGRES_JOIN: &str = "INSERT INTO node (id, name, version, started_at, seen_at, applied, master_keys) \
+    SELECT $1, $2, $3, moment, moment, $4, $5 FROM (SELECT set_config('synchronous_commit', 'on', true), \
     (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS moment) AS hurried \
-    ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, applied = excluded.applied";
+    ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, applied = excluded.applied, master_keys = excluded.master_keys";
 /// Renews a node. The head is read after the statement arrived, so it is no older than the renewal. Nobody has applied more
 /// than there is: who says so speaks of another log.
 pub(crate) const POSTGRES_RENEW: &str = "UPDATE node \
     SET seen_at = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, \
-    applied = CASE WHEN $2 <= (SELECT seq FROM feed_head) THEN $2 ELSE 0 END WHERE id = $1 \
+    applied = CASE WHEN $2 <= (SELECT seq FROM feed_head) THEN $2 ELSE 0 END, master_keys = $3 WHERE id = $1 \
     RETURNING (SELECT seq FROM feed_head) AS seq, (SELECT epoch FROM feed_head) AS epoch";
 /// Every node, the oldest first.
-pub(crate) const POSTGRES_NODES: &str = "SELECT id, name, version, started_at, seen_at, applied, \
+pub(crate) const POSTGRES_NODES: &str = "SELECT id, name, version, started_at, seen_at, applied, master_keys, \
     (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - seen_at AS silent_for FROM node ORDER BY started_at, id";
 /// How many processes serve, and what time it is by the database's clock.
 pub(crate) const NODES_AND_TIME: Both = Both {

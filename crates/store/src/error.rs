@@ -88,7 +88,7 @@ const RULES: [(&str, &str, Conflict); 9] = [
     ("key_group_name", "key_group.organization_id, key_group.name", Conflict::GroupName),
     ("api_key_name", "api_key.group_id, api_key.name", Conflict::KeyName),
     ("key_secret_digest", "key_secret.digest", Conflict::KeyDigest),
-    ("secret_name", "secret.organization_id, secret.name", Conflict::SecretName),
+    ("secret_name", "secret.organization_id, secret.owner_id, secret.name", Conflict::SecretName),
     ("user_account_email", "user_account.email", Conflict::UserEmail),
     ("member_pkey", "member.organization_id, member.user_id", Conflict::Membership),
     ("idempotency_pkey", "idempotency.organization_id, idempotency.actor_id, idempotency.key", Conflict::Idempotency),

@@ -34,7 +34,7 @@ mod verification;
 mod windows;
 
 pub use claim::Claim;
-pub use data_keys::WrappedKey;
+pub use data_keys::{Sealed, WrappedKey};
 pub use error::{Conflict, StoreError};
 pub use event::{ActorKind, AuditFilter, Event, FeedHead, NewEvent, SubjectKind};
 pub use groups::{HashProfile, KeyGroup};

@@ -34,6 +34,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     100 "log";
     110 "nodes";
     120 "time";
+    130 "node_master_keys";
     200 "tenancy";
     210 "second_factors";
     300 "keys";

@@ -36,6 +36,8 @@ pub struct Node {
     pub silent_for: Duration,
     /// The newest change that its decisions know.
     pub applied: i64,
+    /// The numbers of the master keys that its key file has.
+    pub master_keys: Vec<i64>,
 }
 
 statements! {
@@ -53,6 +55,8 @@ impl FromRow for Node {
             seen_at: row.get("seen_at")?,
             silent_for: Duration::from_micros(u64::try_from(row.get::<i64>("silent_for")?).unwrap_or(0)),
             applied: row.get("applied")?,
+            master_keys: row
+                .parse("master_keys", |text| text.split_ascii_whitespace().map(|id| id.parse().ok()).collect())?,
         })
     }
 }
@@ -92,16 +96,17 @@ impl Membership {
     }
 
     /// Makes the row, or makes it anew. It has to be there before the first renewal is sent.
-    pub async fn join(&mut self, applied: i64) -> Result<()> {
+    pub async fn join(&mut self, applied: i64, master_keys: &[i64]) -> Result<()> {
         let (id, name, version) = (self.id.0, self.name.clone(), self.version.clone());
         let join = sqlx::query(dialect::POSTGRES_JOIN).bind(id).bind(name).bind(version).bind(applied);
-        self.run(join).await.map(drop)
+        self.run(join.bind(numbers(master_keys))).await.map(drop)
     }
 
     /// Tells how far the log has been applied, and asks how far it goes. `None` if the row is gone: the others have long
     /// stopped waiting for this process.
-    pub async fn renew(&mut self, applied: i64) -> Result<Option<FeedHead>> {
-        let renewed = self.run(sqlx::query(dialect::POSTGRES_RENEW).bind(self.id.0).bind(applied)).await?;
+    pub async fn renew(&mut self, applied: i64, master_keys: &[i64]) -> Result<Option<FeedHead>> {
+        let renewal = sqlx::query(dialect::POSTGRES_RENEW).bind(self.id.0).bind(applied).bind(numbers(master_keys));
+        let renewed = self.run(renewal).await?;
         let Some(row) = renewed else { return Ok(None) };
         Ok(Some(FeedHead { seq: row.try_get("seq")?, epoch: row.try_get("epoch")? }))
     }
@@ -136,6 +141,10 @@ impl Membership {
         self.connection = Some(connection);
         Ok(row)
     }
+}
+
+fn numbers(numbers: &[i64]) -> String {
+    numbers.iter().map(i64::to_string).collect::<Vec<_>>().join(" ")
 }
 
 /// Hears when something has been committed. That saves waiting; nothing relies on it.

@@ -48,8 +48,8 @@ pub struct SecretFilter {
 }
 
 statements! {
-    INSERT = "INSERT INTO secret (id, organization_id, name, scope, route_id, group_id, key_id, data_key_id, sealed, size, \
-        comment, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+    INSERT = "INSERT INTO secret (id, organization_id, name, scope, owner_id, route_id, group_id, key_id, data_key_id, sealed, size, \
+        comment, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
     UPDATE = "UPDATE secret SET data_key_id = $3, sealed = $4, size = $5, comment = $6, updated_at = $7 \
         WHERE organization_id = $1 AND id = $2";
     DELETE = "DELETE FROM secret WHERE organization_id = $1 AND id = $2";
@@ -63,7 +63,7 @@ statements! {
         s.comment, s.created_at, s.updated_at, COALESCE(k.name, g.name, r.name) AS owner_name FROM secret s \
         LEFT JOIN api_key k ON k.id = s.key_id LEFT JOIN key_group g ON g.id = s.group_id LEFT JOIN route r ON r.id = s.route_id \
         WHERE s.organization_id = $1 AND (s.name = $2 OR $2 IS NULL) AND (s.scope = $3 OR $3 IS NULL) \
-        AND (COALESCE(s.key_id, s.group_id, s.route_id) = $4 OR $4 IS NULL) AND (s.id > $5 OR $5 IS NULL) ORDER BY s.id LIMIT $6";
+        AND (s.owner_id = $4 OR $4 IS NULL) AND (s.id > $5 OR $5 IS NULL) ORDER BY s.id LIMIT $6";
     LIST_ALL = "SELECT id, organization_id, name, scope, route_id, group_id, key_id, data_key_id, sealed, size, comment, \
         created_at, updated_at, CAST(NULL AS TEXT) AS owner_name FROM secret WHERE id > $1 OR $1 IS NULL ORDER BY id LIMIT $2";
 }
@@ -128,6 +128,7 @@ impl Writer {
             s.organization,
             &s.name,
             s.scope.as_str(),
+            s.scope.owner().unwrap_or(s.organization.0),
             of("route"),
             of("group"),
             of("key"),

@@ -108,6 +108,8 @@ async fn throw_away(database: &str) -> Result<(Arc<Engine>, OrganizationId), Box
         store: Store::open(database, clock.now()).await?,
         peppers: vec![Pepper::new(1, &secret()?)],
         master_keys: vec![MasterKey::new(1, &secret()?)],
+        keyfile: None,
+        master_key_days: None,
         clock,
         random,
     };

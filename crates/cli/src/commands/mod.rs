@@ -5,6 +5,7 @@ pub(crate) mod groups;
 pub(crate) mod init;
 pub(crate) mod keys;
 pub(crate) mod limits;
+pub(crate) mod master_key;
 pub(crate) mod nodes;
 pub(crate) mod notifications;
 pub(crate) mod openapi;
@@ -58,6 +59,9 @@ pub(crate) enum Manage {
     /// Set, show, list and delete secrets: values that callers are given
     #[command(subcommand)]
     Secrets(secrets::Secrets),
+    /// Rotate the master key that secrets are sealed with, and look at it
+    #[command(subcommand)]
+    MasterKey(master_key::MasterKey),
     /// List the processes that serve one PostgreSQL database together
     Nodes,
     /// Show what owners and admins are told: keys that expire or that nobody uses, quotas that run out
@@ -80,6 +84,7 @@ pub(crate) async fn manage(command: Manage, json: bool, settings: &Settings) -> 
         Manage::Users(users) => users::run(users, json, settings).await?,
         Manage::Routes(routes) => routes::run(routes, json, settings).await?,
         Manage::Secrets(secrets) => secrets::run(secrets, json, settings).await?,
+        Manage::MasterKey(master_key) => master_key::run(master_key, json, settings).await?,
         Manage::Nodes => nodes::run(json, settings).await?,
         Manage::Notifications(list) => notifications::run(list, json, settings).await?,
         Manage::Audit(audit) => organizations::audit(audit, json, settings).await?,

@@ -48,7 +48,15 @@ async fn document() -> anyhow::Result<String> {
     let store = Store::open(&url, clock.now()).await?;
     let peppers = vec![Pepper::new(1, &[0; 32])];
     let master_keys = vec![MasterKey::new(1, &[0; 32])];
-    let parts = Parts { store, clock, random: Arc::new(OsRandom::default()), peppers, master_keys };
+    let parts = Parts {
+        store,
+        clock,
+        random: Arc::new(OsRandom::default()),
+        peppers,
+        master_keys,
+        keyfile: None,
+        master_key_days: None,
+    };
     let engine = Engine::start(parts, EngineRole::Guest { keys: false }).await?;
     Ok(keyrack_server::openapi_document(App::new(engine, ServerSettings::default()))?)
 }

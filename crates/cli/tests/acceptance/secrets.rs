@@ -1,6 +1,6 @@
 //! Secrets: each caller is given its own, nobody else's, and nothing of them stands anywhere in the clear.
 
-use keyrack_testkit::{Answer, Database, Http, Keyrack, Upstream};
+use keyrack_testkit::{Answer, Database, Http, Upstream};
 use serde_json::{Value, json};
 
 use crate::support::{

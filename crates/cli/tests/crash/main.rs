@@ -8,6 +8,7 @@ mod change;
 mod check;
 mod journal;
 mod load;
+mod master_key;
 mod question;
 mod times;
 

@@ -71,6 +71,8 @@ async fn guest(keyrack: &Keyrack) -> Arc<Engine> {
         random: Arc::new(OsRandom::default()),
         peppers: keyfile.peppers(),
         master_keys: keyfile.master_keys(),
+        keyfile: None,
+        master_key_days: None,
     };
     Engine::start(parts, EngineRole::Guest { keys: true }).await.unwrap()
 }

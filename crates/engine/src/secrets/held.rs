@@ -120,8 +120,22 @@ impl Secrets {
         Ok(())
     }
 
-    /// Reads anew what an event about a secret is about.
+    /// Reads those anew that an event lists.
+    async fn apply_all(&self, reader: &mut Reader, event: &Event) -> Result<()> {
+        let listed = event.data.get("secret_ids").and_then(serde_json::Value::as_array).into_iter().flatten();
+        for id in listed.filter_map(serde_json::Value::as_str).filter_map(|id| id.parse().ok()) {
+            if let Some(secret) = reader.find_secret_anywhere(id).await? {
+                self.put(secret);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads anew what an event about secrets is about.
     pub(crate) async fn apply(&self, reader: &mut Reader, event: &Event) -> Result<()> {
+        if event.kind == super::RESEALED {
+            return self.apply_all(reader, event).await;
+        }
         let Some(id) = event.subject_id.map(SecretId) else { return Ok(()) };
         if let Some(secret) = reader.find_secret_anywhere(id).await? {
             self.put(secret);

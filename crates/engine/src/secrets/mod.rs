@@ -2,9 +2,10 @@
 
 mod held;
 
+use keyrack_core::seal::DataKey;
 use keyrack_core::secret::{SecretError, secret_name};
 use keyrack_core::{KeyId, SecretId, SecretScope, SecretText, name};
-use keyrack_store::{Reader, Secret, SecretFilter, SubjectKind};
+use keyrack_store::{Reader, Secret, SecretFilter, SubjectKind, Writer};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -15,6 +16,8 @@ use crate::engine::{Engine, Subject};
 use crate::keys::Page;
 use crate::{Error, Result};
 
+/// The event by which secrets are sealed anew.
+pub(crate) const RESEALED: &str = "secrets.resealed";
 /// The kinds of scopes.
 const SCOPES: [&str; 4] = ["global", "route", "group", "key"];
 
@@ -65,8 +68,7 @@ impl Engine {
         let comment = read_comment(new.comment.as_deref().unwrap_or_default())?;
         // Looked at before a data key is made for it, and once more inside the change.
         self.scope(&mut self.reader().await?, ctx, &new.scope, new.owner.as_deref()).await?;
-        let key = self.data_key(ctx).await?;
-        let (mut writer, _) = self.begin(ctx).await?;
+        let (mut writer, key) = self.begin_sealing(ctx).await?;
         let (scope, owner_name) = self.scope(&mut writer, ctx, &new.scope, new.owner.as_deref()).await?;
         let now = self.now();
         let (id, organization) = (SecretId::new(now, self.random_id()?), ctx.organization);
@@ -142,8 +144,7 @@ impl Engine {
         let value = patch.value.map(read_value).transpose()?;
         let comment = patch.comment.as_deref().map(read_comment).transpose()?;
         self.get_secret(ctx, id).await?;
-        let key = self.data_key(ctx).await?;
-        let (mut writer, _) = self.begin(ctx).await?;
+        let (mut writer, key) = self.begin_sealing(ctx).await?;
         let before = writer.find_secret(ctx.organization, id).await?.ok_or(Error::NotFound("secret"))?;
         let mut after = before.clone();
         if let Some(comment) = comment {
@@ -174,6 +175,28 @@ impl Engine {
         writer.delete_secret(ctx.organization, id).await?;
         let event = self.event(ctx, "secret.deleted", about(&secret))?;
         self.commit(writer, event).await.map(drop)
+    }
+
+    /// Begins a change that seals something. The master key may be changed just then; it is not changed twice.
+    async fn begin_sealing(&self, ctx: &Context) -> Result<(Writer, DataKey)> {
+        for _ in 0..3 {
+            self.ensure_data_key(ctx).await?;
+            let (mut writer, _) = self.begin(ctx).await?;
+            if let Some(key) = self.sealing_key(&mut writer, ctx.organization).await? {
+                return Ok((writer, key));
+            }
+            drop(writer);
+            self.catch_up().await?;
+        }
+        Err(Error::Unavailable("the master key is just being changed", None))
+    }
+
+    /// The value of a secret sealed with another data key; `None` if it cannot be opened.
+    pub(crate) fn reseal_secret(&self, key: &DataKey, secret: &Secret) -> Result<Option<Vec<u8>>> {
+        let place = place_of(secret.organization, secret.id, secret.scope, &secret.name);
+        let Some(value) = self.data_keys.open(&place, &secret.sealed) else { return Ok(None) };
+        let sealed = key.seal(&place, &value, self.random.bytes()?);
+        sealed.map(Some).ok_or(Error::internal("a secret could not be sealed"))
     }
 
     /// The scope that is meant, and what its owner is called.

@@ -26,7 +26,12 @@ async fn start(url: &str) -> Arc<Engine> {
     let (clock, random) = (Arc::new(SystemClock), Arc::new(OsRandom::default()));
     let store = Store::open(url, SystemClock.now()).await.unwrap();
     let (peppers, master_keys) = (vec![Pepper::new(1, &[7; 32])], vec![MasterKey::new(1, &[8; 32])]);
-    Engine::start(Parts { store, clock, random, peppers, master_keys }, Role::Guest { keys: false }).await.unwrap()
+    Engine::start(
+        Parts { store, clock, random, peppers, master_keys, keyfile: None, master_key_days: None },
+        Role::Guest { keys: false },
+    )
+    .await
+    .unwrap()
 }
 
 async fn fresh(database: Database) -> (tempfile::TempDir, String, Arc<Engine>) {

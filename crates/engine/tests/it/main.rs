@@ -14,6 +14,7 @@ mod leaks;
 mod letters;
 mod limits;
 mod lost_actors;
+mod master_keys;
 mod members;
 mod no_deletion_opens;
 mod no_stronger_key;

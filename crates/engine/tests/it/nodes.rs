@@ -155,7 +155,7 @@ async fn a_guest_waits_for_every_node_and_for_a_silent_one_no_longer_than_its_le
     // A process that is listed, holds no lease and never says anything.
     let store = world.store().await;
     let silent = NodeId::new(world.now(), [9; 10]);
-    store.membership(silent, "silent".to_owned(), "1".to_owned()).unwrap().join(0).await.unwrap();
+    store.membership(silent, "silent".to_owned(), "1".to_owned()).unwrap().join(0, &[]).await.unwrap();
     let begun = Instant::now();
     guest.create_key(&host, named("late")).await.unwrap();
     assert!(FENCED.contains(&begun.elapsed()), "{:?}", begun.elapsed());

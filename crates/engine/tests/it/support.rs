@@ -99,7 +99,11 @@ pub(crate) async fn start(
     let store = Store::open(url, clock.now()).await?;
     let random = Arc::new(OsRandom::default());
     let master_keys = vec![MasterKey::new(1, &[9; 32])];
-    Engine::start(Parts { store, clock: clock.clone(), random, peppers, master_keys }, role).await
+    Engine::start(
+        Parts { store, clock: clock.clone(), random, peppers, master_keys, keyfile: None, master_key_days: None },
+        role,
+    )
+    .await
 }
 
 /// A server's engine on a database with one organization, its owner and its first key.

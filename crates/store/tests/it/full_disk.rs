@@ -32,10 +32,10 @@ fn again(test: &str, directory: &Path, starter: &[&str], prepare: &str) {
     program.env(PLACE, directory).run().success();
 }
 
-/// Runs one test with a disk of 2 MiB, which only its process sees.
+/// Runs one test with a disk of 3 MiB, which only its process sees.
 fn on_a_small_disk(test: &str) {
     let directory = tempfile::tempdir().unwrap();
-    let mount = format!("mount -t tmpfs -o size=2m,mode=700 tmpfs '{}'", directory.path().display());
+    let mount = format!("mount -t tmpfs -o size=3m,mode=700 tmpfs '{}'", directory.path().display());
     let is_permitted = |starter: &&[&str]| {
         let tried = Command::new(starter[0]).args(&starter[1..]).args(["sh", "-c", &mount]).output();
         tried.is_ok_and(|output| output.status.success())
@@ -116,7 +116,7 @@ async fn a_full_disk_is_unavailable_changes_nothing_and_passes() {
         return on_a_small_disk("full_disk::a_full_disk_is_unavailable_changes_nothing_and_passes");
     };
     let ballast = directory.join("ballast");
-    std::fs::write(&ballast, vec![0; 600_000]).unwrap();
+    std::fs::write(&ballast, vec![0; 900_000]).unwrap();
     survives(&directory, 13, || std::fs::remove_file(ballast).unwrap()).await;
 }
 
@@ -124,8 +124,8 @@ async fn a_full_disk_is_unavailable_changes_nothing_and_passes() {
 async fn a_failing_write_is_unavailable_changes_nothing_and_passes() {
     let Some(directory) = place() else {
         let directory = tempfile::tempdir().unwrap();
-        // No file may grow beyond 1,000 blocks of 512 bytes; the signal that tells so is ignored, so the write fails.
-        let limit = "trap '' XFSZ; ulimit -S -f 1000";
+        // No file may grow beyond 1,200 blocks of 512 bytes; the signal that tells so is ignored, so the write fails.
+        let limit = "trap '' XFSZ; ulimit -S -f 1200";
         let test = "full_disk::a_failing_write_is_unavailable_changes_nothing_and_passes";
         return again(test, directory.path(), &[], limit);
     };

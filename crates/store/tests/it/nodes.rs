@@ -36,8 +36,8 @@ async fn a_node_is_listed_from_when_it_joins_until_it_leaves() {
     let (first_id, mut first) = node(&world, "first");
     let (second_id, mut second) = node(&world, "second");
     assert_eq!(world.store.served_up_to().await.unwrap(), None);
-    first.join(1).await.unwrap();
-    second.join(0).await.unwrap();
+    first.join(1, &[]).await.unwrap();
+    second.join(0, &[]).await.unwrap();
     let nodes = listed(&world).await;
     let told: Vec<_> = nodes.iter().map(|n| (n.id, &*n.name, &*n.version, n.applied)).collect();
     assert_eq!(told, [(first_id, "first", "1.2.3", 1), (second_id, "second", "1.2.3", 0)]);
@@ -45,7 +45,7 @@ async fn a_node_is_listed_from_when_it_joins_until_it_leaves() {
     assert!(listed(&world).await.iter().all(|n| n.silent_for >= Duration::from_secs(5)));
     assert_eq!(world.store.served_up_to().await.unwrap(), Some(0), "the slowest");
 
-    second.renew(1).await.unwrap().unwrap();
+    second.renew(1, &[]).await.unwrap().unwrap();
     let renewed = listed(&world).await;
     assert_eq!((renewed[1].applied, renewed[1].started_at), (1, nodes[1].started_at));
     assert!(renewed[1].silent_for < renewed[0].silent_for);
@@ -61,9 +61,9 @@ async fn a_node_is_listed_from_when_it_joins_until_it_leaves() {
 async fn a_renewal_is_answered_with_the_head_of_the_log() {
     let Some(world) = world().await else { return };
     let (_, mut member) = node(&world, "here");
-    member.join(0).await.unwrap();
+    member.join(0, &[]).await.unwrap();
     for _ in 0..3 {
-        assert_eq!(member.renew(0).await.unwrap(), Some(world.head().await));
+        assert_eq!(member.renew(0, &[]).await.unwrap(), Some(world.head().await));
         commit(world.write().await).await;
     }
 }
@@ -73,19 +73,19 @@ async fn a_renewal_is_answered_with_the_head_of_the_log() {
 async fn a_change_that_commits_late_is_in_no_head_before_and_never_stepped_over() {
     let Some(world) = world().await else { return };
     let (_, mut member) = node(&world, "here");
-    member.join(0).await.unwrap();
+    member.join(0, &[]).await.unwrap();
     let before = world.head().await;
     let mut late = world.look().await;
     late.run("BEGIN; UPDATE feed_head SET seq = seq + 1").await;
     let other = world.another_store().await;
     let mut next = tokio::spawn(async move { commit(other.write(&[]).await.unwrap()).await });
     for _ in 0..50 {
-        assert_eq!(member.renew(0).await.unwrap(), Some(before));
+        assert_eq!(member.renew(0, &[]).await.unwrap(), Some(before));
         assert!(tokio::time::timeout(Duration::from_millis(2), &mut next).await.is_err(), "it waits");
     }
     late.run("COMMIT").await;
     assert_eq!(next.await.unwrap(), before.seq + 2);
-    assert_eq!(member.renew(0).await.unwrap().unwrap().seq, before.seq + 2);
+    assert_eq!(member.renew(0, &[]).await.unwrap().unwrap().seq, before.seq + 2);
 }
 
 #[tokio::test]
@@ -93,19 +93,19 @@ async fn a_node_is_forgotten_only_as_it_was_seen_and_learns_it() {
     let Some(world) = world().await else { return };
     let (_, mut silent) = node(&world, "silent");
     let (id, mut member) = node(&world, "here");
-    silent.join(1).await.unwrap();
-    member.join(1).await.unwrap();
+    silent.join(1, &[]).await.unwrap();
+    member.join(1, &[]).await.unwrap();
     let seen = async || listed(&world).await.into_iter().find(|node| node.name == "silent").unwrap();
     let before = seen().await;
-    silent.renew(1).await.unwrap().unwrap();
+    silent.renew(1, &[]).await.unwrap().unwrap();
     member.forget(&before).await.unwrap();
     assert_eq!(listed(&world).await.len(), 2, "it has renewed since");
     member.forget(&seen().await).await.unwrap();
     assert_eq!(listed(&world).await.iter().map(|n| n.id).collect::<Vec<_>>(), [id]);
-    assert_eq!(silent.renew(1).await.unwrap(), None);
+    assert_eq!(silent.renew(1, &[]).await.unwrap(), None);
     assert_eq!(listed(&world).await.len(), 1, "a renewal makes no row");
-    silent.join(1).await.unwrap();
-    assert_eq!(silent.renew(1).await.unwrap(), Some(world.head().await));
+    silent.join(1, &[]).await.unwrap();
+    assert_eq!(silent.renew(1, &[]).await.unwrap(), Some(world.head().await));
 }
 
 #[tokio::test]
@@ -124,10 +124,10 @@ async fn a_commit_calls_whoever_listens() {
 async fn a_connection_that_was_ended_is_made_anew_and_the_row_is_still_there() {
     let Some(world) = world().await else { return };
     let (_, mut member) = node(&world, "here");
-    member.join(1).await.unwrap();
+    member.join(1, &[]).await.unwrap();
     let end = "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity \
         WHERE datname = current_database() AND query LIKE 'INSERT INTO node%'";
     world.look().await.run(end).await;
-    assert!(member.renew(1).await.is_err());
-    assert_eq!(member.renew(1).await.unwrap(), Some(world.head().await));
+    assert!(member.renew(1, &[]).await.is_err());
+    assert_eq!(member.renew(1, &[]).await.unwrap(), Some(world.head().await));
 }

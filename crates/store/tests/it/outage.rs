@@ -31,7 +31,7 @@ async fn while_the_server_is_away_everything_is_unavailable_and_then_goes_on() {
     let store = begun(&url).await;
     let t = samples::tenancy(&store, "acme").await;
     let mut member = member(&store);
-    member.join(2).await.unwrap();
+    member.join(2, &[]).await.unwrap();
     let head = store.read().await.unwrap().feed_head().await.unwrap();
 
     // One change is under way, and one look.
@@ -41,8 +41,8 @@ async fn while_the_server_is_away_everything_is_unavailable_and_then_goes_on() {
     reader.feed_head().await.unwrap();
 
     cluster.stop();
-    assert!(is_unavailable(&member.renew(2).await));
-    assert!(is_unavailable(&member.join(3).await));
+    assert!(is_unavailable(&member.renew(2, &[]).await));
+    assert!(is_unavailable(&member.join(3, &[]).await));
     assert!(is_unavailable(&reader.feed_head().await));
     assert!(is_unavailable(&writer.commit(samples::event("member.added"), vec![]).await));
     // Each of these waits for the server as long as the store has patience, so they wait together.
@@ -63,12 +63,12 @@ async fn while_the_server_is_away_everything_is_unavailable_and_then_goes_on() {
     assert_eq!(reader.feed_head().await.unwrap(), head, "what was not acknowledged is not there");
     assert_eq!(reader.find_member(t.organization.id, t.user.id).await.unwrap(), None);
     drop(reader);
-    assert_eq!(member.renew(2).await.unwrap(), head, "its connection is made anew");
+    assert_eq!(member.renew(2, &[]).await.unwrap(), head, "its connection is made anew");
     let mut writer = store.write(&[t.organization.id]).await.unwrap();
     writer.insert_member(t.organization.id, t.user.id, Role::Owner, at(5)).await.unwrap();
     let seq = commit(writer).await;
     assert_eq!(seq, head.unwrap().seq + 1);
-    member.renew(seq).await.unwrap();
+    member.renew(seq, &[]).await.unwrap();
     assert_eq!(store.served_up_to().await.unwrap(), Some(seq));
 }
 

@@ -72,6 +72,8 @@ impl World {
             random: Arc::new(OsRandom::default()),
             peppers: vec![Pepper::new(1, &[1; 32])],
             master_keys: vec![MasterKey::new(1, &[9; 32])],
+            keyfile: None,
+            master_key_days: None,
         };
         let engine = Engine::start(parts, EngineRole::Server).await.unwrap();
         let new = NewInstance {

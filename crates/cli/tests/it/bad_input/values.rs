@@ -265,7 +265,7 @@ async fn a_secret_is_not_made_or_changed_with_values_that_cannot_be_taken() {
     for name in ["", " ", "a b", "a.b", "\u{e9}", "a\0", "$A", "A=B", &"x".repeat(129)] {
         cases.push((with(json!({"name": name})), "name"));
     }
-    let values = ["".to_owned(), "x".repeat(16_385), "\u{e9}".repeat(8193)];
+    let values = [String::new(), "x".repeat(16_385), "\u{e9}".repeat(8193)];
     cases.extend(values.map(|value| (with(json!({"value": value})), "value")));
     for (scope, owner) in [
         ("global", Some("management")),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::alone;
 
 /// Each setting with its flag, its variable, and values for it, which differ in what stands for `#`.
-const SETTINGS: [(&str, &str, &str, &str); 23] = [
+const SETTINGS: [(&str, &str, &str, &str); 24] = [
     ("listen", "--listen", "KEYRACK_LISTEN", "127.0.0.1:#"),
     ("database", "--database", "KEYRACK_DATABASE", "sqlite:#.db"),
     ("tls.certificate", "--tls-certificate", "KEYRACK_TLS__CERTIFICATE", "#.pem"),
@@ -17,6 +17,7 @@ const SETTINGS: [(&str, &str, &str, &str); 23] = [
     ("plain_http", "--plain-http", "KEYRACK_PLAIN_HTTP", "anywhere#"),
     ("drain", "--drain", "KEYRACK_DRAIN", "#s"),
     ("keyfile", "--keyfile", "KEYRACK_KEYFILE", "#.keyfile"),
+    ("master_key.days", "--master-key-days", "KEYRACK_MASTER_KEY__DAYS", "#"),
     ("trusted_proxies", "--trusted-proxies", "KEYRACK_TRUSTED_PROXIES", "10.0.0.#"),
     ("console_host", "--console-host", "KEYRACK_CONSOLE_HOST", "console#.test"),
     ("setup", "--setup", "KEYRACK_SETUP", "anywhere#"),
