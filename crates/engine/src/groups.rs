@@ -25,6 +25,8 @@ pub struct NewGroup {
     pub default_scopes: Option<Vec<String>>,
     /// How much all its keys together may ask for, as units and seconds.
     pub rate_limits: Option<Vec<(i64, i64)>>,
+    /// Whether the texts of its keys are kept, sealed.
+    pub recoverable: bool,
 }
 
 /// What of a group is to change.
@@ -40,6 +42,8 @@ pub struct GroupPatch {
     pub default_scopes: Option<Vec<String>>,
     /// New rate limits as units and seconds, or none.
     pub rate_limits: Option<Option<Vec<(i64, i64)>>>,
+    /// Whether the texts of keys made from now on are kept, sealed. What is kept is forgotten if not.
+    pub recoverable: Option<bool>,
 }
 
 fn read_format(format: (Option<String>, Body)) -> Result<KeyFormat> {
@@ -62,6 +66,7 @@ impl Engine {
             hash_profile: new.hash_profile.unwrap_or(HashProfile::HmacSha256),
             default_scopes: scopes.unwrap_or_else(|| keyrack_core::scope::Level::ReadOnly.scopes()),
             rate_limits: read_rate_limits(new.rate_limits.as_deref())?,
+            recoverable: new.recoverable,
             created_at: now,
             updated_at: now,
         };
@@ -114,10 +119,14 @@ impl Engine {
             }
             after.rate_limits = read_rate_limits(limits.as_deref())?;
         }
+        after.recoverable = patch.recoverable.unwrap_or(before.recoverable);
         if after == before {
             drop(writer);
             self.settle_unchanged().await?;
             return Ok(before);
+        }
+        if !after.recoverable {
+            writer.erase_key_texts_of_group(ctx.organization, id).await?;
         }
         after.updated_at = self.now();
         writer.update_group(&after).await?;
@@ -167,6 +176,7 @@ fn about(group: &KeyGroup) -> Subject<'_> {
         "hash_profile": group.hash_profile.as_str(),
         "default_scopes": group.default_scopes.to_strings(),
         "rate_limits": group.rate_limits.to_text(),
+        "recoverable": group.recoverable,
     });
     Subject { kind: SubjectKind::Group, id: group.id.0, name: &group.name, data }
 }

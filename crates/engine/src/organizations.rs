@@ -109,6 +109,7 @@ impl Engine {
                 hash_profile: HashProfile::HmacSha256,
                 default_scopes,
                 rate_limits: RateLimits::default(),
+                recoverable: false,
                 created_at: o.created_at,
                 updated_at: o.created_at,
             };

@@ -120,7 +120,7 @@ fn document(operation: &mut utoipa::openapi::path::Operation, needs: Needs) {
     let requirement = |name: &str| SecurityRequirement::new(name, scope.clone());
     operation.security = Some(match needs {
         Needs::Nothing => vec![SecurityRequirement::default()],
-        Needs::Session => vec![requirement("session")],
+        Needs::Session | Needs::Owner => vec![requirement("session")],
         Needs::Key => ["api_key", "bearer"].map(requirement).to_vec(),
         _ => ["api_key", "bearer", "session"].map(requirement).to_vec(),
     });

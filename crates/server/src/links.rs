@@ -19,7 +19,8 @@ const TO_PARAMETERS: [(&str, &str, &str, &str, &[&str]); 11] = [
     ("listNotifications", "200", "id", "/data/0/id", &["readNotification"]),
     ("listKeySecrets", "200", "version", "/data/0/version", &["endOverlap"]),
 ];
-const KEY: [&str; 7] = ["getKey", "getKeyUsage", "updateKey", "rotateKey", "revokeKey", "listKeySecrets", "deleteKey"];
+const KEY: [&str; 8] =
+    ["getKey", "getKeyUsage", "updateKey", "rotateKey", "revealKey", "revokeKey", "listKeySecrets", "deleteKey"];
 
 /// The same into a field of their body.
 const TO_FIELDS: [(&str, &str, &str, &str, &str); 3] = [

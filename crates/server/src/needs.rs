@@ -1,7 +1,9 @@
 //! What an endpoint needs of its caller.
 
+use std::collections::BTreeSet;
+
 use keyrack_core::guard::{Audience, Demand};
-use keyrack_core::{Action, Guard, Scope};
+use keyrack_core::{Action, Guard, Role, Scope};
 use serde_json::{Value, json};
 
 use crate::load::Lane;
@@ -17,6 +19,8 @@ pub enum Needs {
     Key,
     /// A session; keys are refused.
     Session,
+    /// A session of an owner who has entered the password again lately; keys are refused.
+    Owner,
     /// A session, or a key of an access group, with this scope over one of Keyrack's own resources; and what it is about.
     Manage(&'static str, Action, Reach),
     /// Any key (of whatever group) or session with this scope.
@@ -42,7 +46,7 @@ impl Needs {
         match self {
             Self::Manage(resource, action, _) | Self::Scope(resource, action) => Some(Scope::keyrack(resource, action)),
             Self::Instance => Some(keyrack_engine::instance_scope()),
-            Self::Nothing | Self::Anyone | Self::Key | Self::Session | Self::Access => None,
+            Self::Nothing | Self::Anyone | Self::Key | Self::Session | Self::Owner | Self::Access => None,
         }
     }
 
@@ -50,21 +54,27 @@ impl Needs {
     pub fn guard(self) -> Option<Guard> {
         let audience = match self {
             Self::Nothing => return None,
-            Self::Anyone | Self::Key | Self::Session | Self::Scope(..) => Audience::Any,
+            Self::Anyone | Self::Key | Self::Session | Self::Owner | Self::Scope(..) => Audience::Any,
             Self::Manage(..) | Self::Access | Self::Instance => Audience::Access,
         };
         // An instance admin who is signed in has no such scope: whether they are one stands in their account.
         let demand = self.scope().filter(|_| self != Self::Instance).map(Demand::Scope);
-        Some(Guard { sessions: self != Self::Key, keys: self != Self::Session, demand, ..Guard::new(audience) })
+        let roles = (self == Self::Owner).then(|| BTreeSet::from([Role::Owner]));
+        let keys = !matches!(self, Self::Session | Self::Owner);
+        Some(Guard { sessions: self != Self::Key, keys, demand, roles, ..Guard::new(audience) })
     }
 
     /// What a request takes.
     pub(crate) fn lane(self) -> Lane {
         match self {
             Self::Key | Self::Scope(..) => Lane::Memory,
-            Self::Anyone | Self::Nothing | Self::Session | Self::Manage(..) | Self::Access | Self::Instance => {
-                Lane::Database
-            }
+            Self::Anyone
+            | Self::Nothing
+            | Self::Session
+            | Self::Owner
+            | Self::Manage(..)
+            | Self::Access
+            | Self::Instance => Lane::Database,
         }
     }
 
@@ -78,7 +88,7 @@ impl Needs {
         match self {
             Self::Anyone | Self::Access | Self::Scope(..) => true,
             Self::Manage(_, action, _) => action == Action::Read,
-            Self::Nothing | Self::Key | Self::Session | Self::Instance => false,
+            Self::Nothing | Self::Key | Self::Session | Self::Owner | Self::Instance => false,
         }
     }
 
@@ -90,7 +100,7 @@ impl Needs {
     /// For the document, in one object, since several extensions would stand in another order each time.
     pub(crate) fn describe(self) -> Value {
         let keys = match self {
-            Self::Nothing | Self::Session => "none",
+            Self::Nothing | Self::Session | Self::Owner => "none",
             Self::Anyone | Self::Key | Self::Scope(..) => "any",
             Self::Manage(..) | Self::Access | Self::Instance => "access",
         };
@@ -98,6 +108,7 @@ impl Needs {
             Self::Nothing | Self::Key => "none",
             Self::Anyone | Self::Session | Self::Access => "any",
             Self::Manage(..) | Self::Scope(..) => "members",
+            Self::Owner => "owners",
             Self::Instance => "instance_admins",
         };
         let workspace_keys = match self {
@@ -123,6 +134,7 @@ impl Needs {
             Self::Anyone => "any live key or session".to_owned(),
             Self::Key => "any live key itself, not a token of it".to_owned(),
             Self::Session => "a session".to_owned(),
+            Self::Owner => "a session of an owner who has entered the password again lately".to_owned(),
             Self::Access => "a session, or a key of an access group that is bound to no workspace".to_owned(),
             Self::Instance => format!("an instance admin: a session, or a key of an access group with {scope}"),
             Self::Manage(_, _, Reach::Workspace) => {

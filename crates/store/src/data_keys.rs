@@ -31,7 +31,8 @@ statements! {
     WITHOUT = "SELECT DISTINCT organization_id FROM data_key d WHERE NOT EXISTS \
         (SELECT 1 FROM data_key n WHERE n.organization_id = d.organization_id AND n.master_key_id = $1) LIMIT $2";
     MASTER_KEYS = "SELECT DISTINCT master_key_id AS value FROM data_key";
-    DELETE_UNUSED = "DELETE FROM data_key WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM secret WHERE data_key_id = $1)";
+    DELETE_UNUSED = "DELETE FROM data_key WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM secret WHERE data_key_id = $1) \
+        AND NOT EXISTS (SELECT 1 FROM key_text WHERE data_key_id = $1)";
     COUNT_SECRETS = "SELECT COUNT(*) AS value FROM secret WHERE data_key_id IN \
         (SELECT id FROM data_key WHERE master_key_id <> $1)";
     SECRETS = "SELECT id, organization_id, name, scope, route_id, group_id, key_id, data_key_id, sealed, size, comment, \

@@ -39,6 +39,8 @@ pub struct KeyGroup {
     pub default_scopes: ScopeSet,
     /// How much all its keys together may ask for.
     pub rate_limits: RateLimits,
+    /// Whether the texts of its keys are kept, sealed.
+    pub recoverable: bool,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -47,17 +49,17 @@ pub struct KeyGroup {
 
 statements! {
     INSERT = "INSERT INTO key_group (id, organization_id, name, description, key_prefix, key_body, former_formats, \
-        hash_profile, default_scopes, created_at, updated_at, rate_limits) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+        hash_profile, default_scopes, created_at, updated_at, rate_limits, recoverable) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
     UPDATE = "UPDATE key_group SET name = $3, description = $4, key_prefix = $5, key_body = $6, former_formats = $7, \
-        default_scopes = $8, updated_at = $9, rate_limits = $10 WHERE organization_id = $1 AND id = $2";
+        default_scopes = $8, updated_at = $9, rate_limits = $10, recoverable = $11 WHERE organization_id = $1 AND id = $2";
     DELETE = "DELETE FROM key_group WHERE organization_id = $1 AND id = $2";
     FIND = "SELECT id, organization_id, name, description, key_prefix, key_body, former_formats, hash_profile, \
-        default_scopes, rate_limits, created_at, updated_at FROM key_group WHERE organization_id = $1 AND id = $2";
+        default_scopes, rate_limits, recoverable, created_at, updated_at FROM key_group WHERE organization_id = $1 AND id = $2";
     FIND_BY_NAME = "SELECT id, organization_id, name, description, key_prefix, key_body, former_formats, hash_profile, \
-        default_scopes, rate_limits, created_at, updated_at FROM key_group WHERE organization_id = $1 AND name = $2";
+        default_scopes, rate_limits, recoverable, created_at, updated_at FROM key_group WHERE organization_id = $1 AND name = $2";
     LIST = "SELECT id, organization_id, name, description, key_prefix, key_body, former_formats, hash_profile, \
-        default_scopes, rate_limits, created_at, updated_at FROM key_group WHERE organization_id = $1 ORDER BY id";
+        default_scopes, rate_limits, recoverable, created_at, updated_at FROM key_group WHERE organization_id = $1 ORDER BY id";
 }
 
 pub(crate) fn scopes_text(scopes: &ScopeSet) -> String {
@@ -82,6 +84,7 @@ impl FromRow for KeyGroup {
             hash_profile: row.parse("hash_profile", HashProfile::parse)?,
             default_scopes: row.parse("default_scopes", parse_scopes)?,
             rate_limits: parse_rate_limits(row.get::<Option<String>>("rate_limits")?.as_deref())?,
+            recoverable: row.get("recoverable")?,
             created_at: row.get("created_at")?,
             updated_at: row.get("updated_at")?,
         })
@@ -125,6 +128,7 @@ impl Writer {
             g.created_at,
             g.updated_at,
             g.rate_limits.to_text(),
+            g.recoverable,
         ];
         self.tx.execute_one(INSERT, args).await
     }
@@ -142,6 +146,7 @@ impl Writer {
             scopes_text(&g.default_scopes),
             g.updated_at,
             g.rate_limits.to_text(),
+            g.recoverable,
         ];
         self.tx.execute_one(UPDATE, args).await
     }

@@ -14,6 +14,7 @@ mod error;
 mod event;
 mod groups;
 mod idempotency;
+mod key_texts;
 mod keys;
 mod letters;
 mod migrate;
@@ -39,6 +40,7 @@ pub use error::{Conflict, StoreError};
 pub use event::{ActorKind, AuditFilter, Event, FeedHead, NewEvent, SubjectKind};
 pub use groups::{HashProfile, KeyGroup};
 pub use idempotency::Replay;
+pub use key_texts::KeyText;
 pub use keys::{ApiKey, KeyFilter, KeyPosition, KeySecret, KeySort, NewSecret, parse_allowlist};
 pub use letters::{Letter, Unmailed};
 pub use migrate::Migration;
@@ -70,6 +72,7 @@ pub fn all_statements() -> impl Iterator<Item = &'static str> {
         event::STATEMENTS,
         groups::STATEMENTS,
         idempotency::STATEMENTS,
+        key_texts::STATEMENTS,
         keys::STATEMENTS,
         letters::STATEMENTS,
         nodes::STATEMENTS,

@@ -47,6 +47,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     610 "notices";
     620 "letters";
     700 "secrets";
+    710 "key_texts";
 };
 
 const APPLIED: &str = "SELECT number AS value FROM migration ORDER BY number";

@@ -35,6 +35,9 @@ pub(crate) enum Groups {
         /// How much all its keys together may ask for, such as 10/1s; may be given several times
         #[arg(long = "rate-limit", value_name = "UNITS/WINDOW", value_parser = read_rate_limit)]
         rate_limits: Option<Vec<RateLimit>>,
+        /// Keep the texts of its keys, encrypted, so that an owner can look at them again
+        #[arg(long)]
+        recoverable: bool,
     },
     /// List groups
     List,
@@ -67,10 +70,12 @@ pub(crate) enum Groups {
 pub(crate) async fn run(command: Groups, json: bool, settings: &Settings) -> anyhow::Result<()> {
     let client = connect::client(settings, Needs::default()).await?;
     match command {
-        Groups::Create { name, description, prefix, body, hash_profile, default_scopes, rate_limits } => {
+        Groups::Create { name, description, prefix, body, hash_profile, default_scopes, rate_limits, recoverable } => {
             let key_format = (prefix.is_some() || body.is_some())
                 .then(|| KeyFormat { prefix, body: body.unwrap_or(KeyBody::Base62) });
-            let new = CreateGroup { name, description, key_format, hash_profile, default_scopes, rate_limits };
+            let recoverable = recoverable.then_some(true);
+            let new =
+                CreateGroup { name, description, key_format, hash_profile, default_scopes, rate_limits, recoverable };
             show(vec![client.create_group(&new).await?], json)
         }
         Groups::List => show(client.list_groups().await?.data, json),

@@ -60,6 +60,7 @@ fn tell(bar: &ProgressBar, progress: Progress) {
     bar.set_message(match progress.stage {
         Stage::DataKeys => "data keys",
         Stage::Secrets => "secrets",
+        Stage::KeyTexts => "texts of keys",
         Stage::Rest => "letters and second factors",
     });
     bar.set_length(progress.total);

@@ -156,3 +156,31 @@ async fn a_secret_is_made_given_to_a_service_looked_at_and_deleted() {
     desk.open("/organizations/acme/audit").await;
     browser.wait_for_text("looked at the value of the secret").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_looks_at_a_key_again_whose_group_keeps_it() {
+    let Some(desk) = Desk::signed_in().await else { return };
+    let browser = &desk.browser;
+    desk.open("/organizations/acme/groups/new").await;
+    browser.fill("Name", "kept").await;
+    browser.tick("Keep the texts of its keys, encrypted, for owners").await;
+    browser.press("Create group").await;
+    browser.wait_for_text("The group is created.").await;
+    let made = desk.make("/api/keys", json!({"name": "reader", "group": "kept"})).await;
+    let page = format!("/organizations/acme/keys/{}", text(&made["key"]["id"]));
+    desk.open(&page).await;
+    browser.press("Show the key").await;
+    // The password first, and back to the key.
+    browser.wait_for_path("/profile/step-up").await;
+    browser.fill("Password", &desk.keyrack.owner_password).await;
+    browser.press("Go on").await;
+    browser.wait_for_path(&page).await;
+    browser.press("Show the key").await;
+    browser.wait_for_text("The audit log tells that you looked at it.").await;
+    assert_eq!(browser.texts("#value").await, [text(&made["secret"])]);
+    desk.open(&page).await;
+    browser.wait_for_text("looked at the text of the key").await;
+    let other = desk.make("/api/keys", json!({"name": "other"})).await;
+    desk.open(&format!("/organizations/acme/keys/{}", text(&other["key"]["id"]))).await;
+    assert!(!browser.text().await.contains("Show the key"));
+}

@@ -306,6 +306,7 @@ async fn routes_settings_and_audit(r: &Recorder) {
     r.call("PATCH", "/api/routes/{id}", &[&route], Some(json!({"enabled": false, "guard": {"public": true}})), 200)
         .await;
     secrets(r, &route).await;
+    r.call("POST", "/api/keys/{id}/reveal", &[route.as_str()], None, 403).await;
     r.call("DELETE", "/api/routes/{id}", &[&route], None, 204).await;
     r.call("DELETE", "/api/routes/{id}", &[&route], None, 404).await;
     r.call("GET", "/api/settings", &[], None, 200).await;

@@ -26,6 +26,8 @@ pub struct Group {
     /// How much all its keys together may ask for; null for no limit.
     #[schema(required)]
     pub rate_limits: Option<Vec<RateLimit>>,
+    /// Whether the texts of its keys are kept, sealed, so that an owner can look at them again.
+    pub recoverable: bool,
     /// Whether its keys may manage the organization.
     pub is_access_group: bool,
     /// When it was made.
@@ -76,6 +78,9 @@ pub struct CreateGroup {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<RateLimit>>, min_items = 1, max_items = 8)]
     pub rate_limits: Option<Vec<RateLimit>>,
+    /// Whether the texts of its keys are kept, sealed, so that an owner can look at them again; `false` if missing: nobody can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recoverable: Option<bool>,
 }
 
 /// What of a group is to change: an absent field is kept.
@@ -102,4 +107,8 @@ pub struct UpdateGroup {
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<RateLimit>>, min_items = 1, max_items = 8)]
     pub rate_limits: Option<Option<Vec<RateLimit>>>,
+    /// Whether the texts of keys made from now on are kept, sealed. With `false` those that are kept are erased.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub recoverable: Option<bool>,
 }

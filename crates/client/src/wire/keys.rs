@@ -339,3 +339,10 @@ pub struct ImportedKeys {
     /// The keys.
     pub data: Vec<ApiKey>,
 }
+
+/// The text of a key, for an owner.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct RevealedKey {
+    /// The text of its newest secret.
+    pub secret: String,
+}

@@ -100,6 +100,7 @@ impl Engine {
         let key =
             ApiKey { switch: Switch::Revoked, revoked_at: Some(now), revoke_reason: reason, updated_at: now, ..key };
         writer.update_key(&key).await?;
+        writer.erase_key_texts(id, None).await?;
         let data = serde_json::json!({ "reason": key.revoke_reason });
         let event = self.event(ctx, "key.revoked", Subject::key(id, &key.name, data))?;
         let receipt = self.commit(writer, event).await?;

@@ -70,10 +70,13 @@ impl Engine {
         let (plain, secret) = self.draw(&group, draft.environment, (1, now)).await?;
         let key = ApiKey { display_prefix: secret.display_prefix.clone(), last4: secret.last4.clone(), ..draft };
 
-        let (mut writer, authority) = self.begin(ctx).await?;
+        let (mut writer, authority, keeping) = self.begin_keeping(ctx, &group).await?;
         let in_access_group = tenant.is_access_group(group.id);
         authority_of(&key, in_access_group).within(&authority).map_err(too_strong)?;
         writer.insert_key(&key, &secret).await?;
+        if let Some(data_key) = &keeping {
+            self.keep_text(&mut writer, data_key, (key.organization, key.id, secret.version), &plain).await?;
+        }
         self.remember(&mut writer, ctx, key.id.0).await?;
         let id = NotificationId::new(now, self.random_id()?);
         writer.insert_notification(&notices::of_new_key(id, &key)).await?;

@@ -32,6 +32,8 @@ struct Prepared {
     /// Of its text, under each pepper: it may have been a key before the pepper changed.
     digests: Vec<[u8; 32]>,
     in_access_group: bool,
+    /// Its text, if it is to be kept.
+    text: Option<PlainKey>,
 }
 
 impl Engine {
@@ -50,7 +52,13 @@ impl Engine {
             }
             prepared.push(one);
         }
-        let (mut writer, authority) = self.begin(ctx).await?;
+        let (mut writer, authority, data_key) = if prepared.iter().any(|one| one.text.is_some()) {
+            let (writer, authority, key) = self.begin_sealing(ctx).await?;
+            (writer, authority, Some(key))
+        } else {
+            let (writer, authority) = self.begin(ctx).await?;
+            (writer, authority, None)
+        };
         for one in &prepared {
             authority_of(&one.key, one.in_access_group).within(&authority).map_err(too_strong)?;
         }
@@ -61,6 +69,14 @@ impl Engine {
         }
         let rows: Vec<_> = prepared.iter().map(|one| (&one.key, &one.secret)).collect();
         writer.insert_keys(&rows).await?;
+        for one in &prepared {
+            let Some((text, data_key)) = one.text.as_ref().zip(data_key.as_ref()) else { continue };
+            let group = writer.find_group(ctx.organization, one.key.group).await?;
+            if group.is_some_and(|group| group.recoverable) {
+                let of = (one.key.organization, one.key.id, one.secret.version);
+                self.keep_text(&mut writer, data_key, of, text).await?;
+            }
+        }
         let ids: Vec<_> = prepared.iter().map(|one| one.key.id).collect();
         let data = serde_json::json!({ "key_ids": ids, "count": count });
         let first = &prepared[0].key;
@@ -101,7 +117,8 @@ impl Engine {
         let (display_prefix, last4) = (secret.display_prefix.clone(), secret.last4.clone());
         let key = ApiKey { imported: true, display_prefix, last4, ..draft };
         let in_access_group = tenant.is_access_group(group.id);
-        Ok(Prepared { key, secret, digests, in_access_group })
+        let text = import.text.filter(|_| group.recoverable);
+        Ok(Prepared { key, secret, digests, in_access_group, text })
     }
 }
 

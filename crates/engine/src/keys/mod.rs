@@ -5,6 +5,7 @@ mod create;
 mod import;
 mod list;
 mod rotate;
+mod text;
 
 pub use change::KeyPatch;
 pub use create::{CreatedKey, NewKey};

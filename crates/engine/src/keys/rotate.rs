@@ -58,7 +58,7 @@ impl Engine {
         let is_journaled = is_asked && self.has_journaled_use(id, newest).await?;
         let (plain, secret) = self.draw(group, seen.environment, (newest + 1, now)).await?;
 
-        let (mut writer, authority) = self.begin(ctx).await?;
+        let (mut writer, authority, keeping) = self.begin_keeping(ctx, group).await?;
         let key = self.visible_key(&mut writer, ctx, id).await?;
         authority_of(&key, tenant.is_access_group(key.group)).within(&authority).map_err(too_strong)?;
         if matches!(key.status(now), KeyStatus::Revoked | KeyStatus::Expired) {
@@ -75,8 +75,13 @@ impl Engine {
         let ending = ending(&key, &secrets, is_unused, how, overlap, now)?;
         for (version, at) in &ending.ends {
             writer.end_secret(id, *version, *at).await?;
+            // What is shown is the newest.
+            writer.erase_key_texts(id, Some(*version)).await?;
         }
         writer.insert_key_secret(id, &secret).await?;
+        if let Some(data_key) = &keeping {
+            self.keep_text(&mut writer, data_key, (key.organization, id, secret.version), &plain).await?;
+        }
         self.remember(&mut writer, ctx, id.0).await?;
         let data = serde_json::json!({
             "version": secret.version,

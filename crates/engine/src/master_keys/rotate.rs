@@ -36,6 +36,8 @@ pub enum Stage {
     DataKeys,
     /// Secrets are sealed anew.
     Secrets,
+    /// The texts of keys are.
+    KeyTexts,
     /// What belongs to people and to nobody is.
     Rest,
 }
@@ -75,7 +77,7 @@ pub struct MasterKeyState {
     pub since: Option<Timestamp>,
     /// All that the key file holds.
     pub known: Vec<i64>,
-    /// How many secrets are sealed with a data key of an older one.
+    /// How many secrets, and texts of keys, are sealed with a data key of an older one.
     pub secrets_left: u64,
 }
 
@@ -83,7 +85,9 @@ impl Engine {
     /// How things stand with the master keys.
     pub async fn master_key_state(&self) -> Result<MasterKeyState> {
         let current = self.master_keys.current()?;
-        let secrets_left = self.reader().await?.count_secrets_under_others(current.id()).await?;
+        let mut reader = self.reader().await?;
+        let secrets_left = reader.count_secrets_under_others(current.id()).await?
+            + reader.count_key_texts_under_others(current.id()).await?;
         let known = self.master_keys.known().iter().map(MasterKey::id).collect();
         let since = self.master_keys.in_use().map(|in_use| in_use.since);
         Ok(MasterKeyState { in_use: current.id(), since, known, secrets_left })
@@ -109,6 +113,7 @@ impl Engine {
         let current = self.master_keys.current()?.id();
         let mut reader = self.reader().await?;
         Ok(reader.count_secrets_under_others(current).await? > 0
+            || reader.count_key_texts_under_others(current).await? > 0
             || !reader.organizations_without_data_key(current, 1).await?.is_empty()
             || !self.sealed_with_others(current).await?.is_empty())
     }
@@ -169,6 +174,7 @@ impl Engine {
         self.make_data_keys(current, tell).await?;
         let mut unreadable = BTreeSet::new();
         let mut resealed = self.reseal_secrets(current, &mut unreadable, tell).await?;
+        resealed += self.reseal_key_texts(current, &mut unreadable, tell).await?;
         resealed += self.reseal_rest(current, &mut unreadable, tell).await?;
         let kept_until = self.replace_signing_key(current).await?;
         self.retire_data_keys(current).await?;
@@ -231,6 +237,37 @@ impl Engine {
                 self.commit(writer, self.told(RESEALED, json!({ "secret_ids": changed }))?).await?;
             }
             tell(Progress { stage: Stage::Secrets, done: seen, total: total.max(seen) });
+        }
+    }
+
+    async fn reseal_key_texts(
+        &self,
+        master_key: i64,
+        unreadable: &mut BTreeSet<String>,
+        tell: &mut (impl FnMut(Progress) + Send),
+    ) -> Result<u64> {
+        let total = self.reader().await?.count_key_texts_under_others(master_key).await?;
+        let (mut done, mut after, mut seen) = (0, None, 0);
+        loop {
+            let found = self.reader().await?.key_texts_under_others(master_key, after, BATCH).await?;
+            let Some(last) = found.last() else { return Ok(done) };
+            after = Some(last.key);
+            seen += found.len() as u64;
+            let organizations: BTreeSet<_> = found.iter().map(|text| text.organization).collect();
+            let organizations: Vec<_> = organizations.into_iter().collect();
+            let (mut writer, mut changed) = (self.store.write(&organizations).await?, 0);
+            for text in found {
+                let Some(key) = self.sealing_key(&mut writer, text.organization).await? else { continue };
+                match self.reseal_key_text(&key, &text)? {
+                    None => drop(unreadable.insert(format!("text of key {} version {}", text.key, text.version))),
+                    Some(sealed) => changed += u64::from(writer.reseal_key_text(&text, key.id(), &sealed).await?),
+                }
+            }
+            if changed > 0 {
+                done += changed;
+                self.commit(writer, self.told("instance.resealed", json!({ "count": changed }))?).await?;
+            }
+            tell(Progress { stage: Stage::KeyTexts, done: seen, total: total.max(seen) });
         }
     }
 

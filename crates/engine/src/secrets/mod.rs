@@ -4,7 +4,7 @@ mod held;
 
 use keyrack_core::seal::DataKey;
 use keyrack_core::secret::{SecretError, secret_name};
-use keyrack_core::{KeyId, SecretId, SecretScope, SecretText, name};
+use keyrack_core::{Authority, KeyId, SecretId, SecretScope, SecretText, name};
 use keyrack_store::{Reader, Secret, SecretFilter, SubjectKind, Writer};
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -68,7 +68,7 @@ impl Engine {
         let comment = read_comment(new.comment.as_deref().unwrap_or_default())?;
         // Looked at before a data key is made for it, and once more inside the change.
         self.scope(&mut self.reader().await?, ctx, &new.scope, new.owner.as_deref()).await?;
-        let (mut writer, key) = self.begin_sealing(ctx).await?;
+        let (mut writer, _, key) = self.begin_sealing(ctx).await?;
         let (scope, owner_name) = self.scope(&mut writer, ctx, &new.scope, new.owner.as_deref()).await?;
         let now = self.now();
         let (id, organization) = (SecretId::new(now, self.random_id()?), ctx.organization);
@@ -144,7 +144,7 @@ impl Engine {
         let value = patch.value.map(read_value).transpose()?;
         let comment = patch.comment.as_deref().map(read_comment).transpose()?;
         self.get_secret(ctx, id).await?;
-        let (mut writer, key) = self.begin_sealing(ctx).await?;
+        let (mut writer, _, key) = self.begin_sealing(ctx).await?;
         let before = writer.find_secret(ctx.organization, id).await?.ok_or(Error::NotFound("secret"))?;
         let mut after = before.clone();
         if let Some(comment) = comment {
@@ -178,12 +178,12 @@ impl Engine {
     }
 
     /// Begins a change that seals something. The master key may be changed just then; it is not changed twice.
-    async fn begin_sealing(&self, ctx: &Context) -> Result<(Writer, DataKey)> {
+    pub(crate) async fn begin_sealing(&self, ctx: &Context) -> Result<(Writer, Authority, DataKey)> {
         for _ in 0..3 {
             self.ensure_data_key(ctx).await?;
-            let (mut writer, _) = self.begin(ctx).await?;
+            let (mut writer, authority) = self.begin(ctx).await?;
             if let Some(key) = self.sealing_key(&mut writer, ctx.organization).await? {
-                return Ok((writer, key));
+                return Ok((writer, authority, key));
             }
             drop(writer);
             self.catch_up().await?;

@@ -23,6 +23,7 @@ mod notices;
 mod peppers;
 mod questions;
 mod quotas;
+mod recoverable;
 mod rotation;
 mod routes;
 mod shared_limits;

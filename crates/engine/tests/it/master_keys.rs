@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use keyrack_core::secret::Seeker;
-use keyrack_engine::{Context, Engine, EngineRole, Keyfile, NewOrganization, NewSecret, OsRandom, Parts, Store};
+use keyrack_engine::{
+    Context, Engine, EngineRole, Keyfile, NewGroup, NewKey, NewOrganization, NewSecret, OsRandom, Parts, Store,
+};
 use keyrack_testkit::{Database, both_databases};
 use tempfile::TempDir;
 
@@ -92,10 +94,15 @@ both_databases! {
             make(&world.engine, &acme, &format!("S{number}")).await;
         }
         make(&world.engine, &other, "S0").await;
-        let (_, secret) = (OWNER, "S0");
+        let kept = NewGroup { name: "kept".to_owned(), recoverable: true, ..NewGroup::default() };
+        world.engine.create_group(&acme, kept).await.unwrap();
+        let key = |name: &str| NewKey { group: Some("kept".to_owned()), name: Some(name.to_owned()), ..NewKey::default() };
+        for name in ["one", "two"] {
+            world.engine.create_key(&acme, key(name)).await.unwrap();
+        }
         let mut told = Vec::new();
         let rotated = world.engine.rotate_master_key(|progress| told.push((progress.stage, progress.done))).await.unwrap();
-        assert_eq!((rotated.master_key, rotated.resealed), (2, MANY as u64 + 1), "{rotated:?}");
+        assert_eq!((rotated.master_key, rotated.resealed), (2, MANY as u64 + 3), "{rotated:?}");
         assert!(told.len() >= 4 && rotated.unreadable.is_empty(), "{told:?}");
         assert_eq!(world.master_keys(), [1, 2], "tokens of the old one are still taken");
         let state = world.engine.master_key_state().await.unwrap();
@@ -105,7 +112,7 @@ both_databases! {
                 let name = format!("S{number}");
                 assert_eq!(given(engine, &acme, &name), format!("value of {name}"));
             }
-            assert_eq!(given(engine, &other, secret), "value of S0");
+            assert_eq!(given(engine, &other, "S0"), "value of S0");
         };
         all(&world.engine).await;
         all(&*world.another(EngineRole::Guest { keys: true }).await).await;

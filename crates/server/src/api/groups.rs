@@ -62,6 +62,7 @@ pub(super) async fn create(
         hash_profile: body.hash_profile.map(HashProfile::from_wire),
         default_scopes: body.default_scopes,
         rate_limits: body.rate_limits.map(convert::limit_pairs),
+        recoverable: body.recoverable == Some(true),
     };
     let group = app.engine.create_group(&caller.context, new).await?;
     Ok((StatusCode::CREATED, Json(shown(&app, &caller.context, group))))
@@ -94,6 +95,7 @@ pub(super) async fn update(
         key_format: body.key_format.map(|format| format.map(convert::key_format).unwrap_or_default()),
         default_scopes: body.default_scopes,
         rate_limits: body.rate_limits.map(|limits| limits.map(convert::limit_pairs)),
+        recoverable: body.recoverable,
     };
     let group = app.engine.update_group(&caller.context, GroupId(id), patch).await?;
     Ok(Json(shown(&app, &caller.context, group)))

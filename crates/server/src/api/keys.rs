@@ -7,8 +7,8 @@ use http::{HeaderValue, StatusCode};
 use jiff::SignedDuration;
 use keyrack_client::wire::text::{self, KeyOrder};
 use keyrack_client::wire::{
-    ApiKey, CreateKey, CreatedKey, ImportKeys, ImportedKeys, KeySecret, Page, RevokeKey, RevokedKey, RotateKey,
-    RotatedKey, UpdateKey,
+    ApiKey, CreateKey, CreatedKey, ImportKeys, ImportedKeys, KeySecret, Page, RevealedKey, RevokeKey, RevokedKey,
+    RotateKey, RotatedKey, UpdateKey,
 };
 use keyrack_core::{KeyId, duration};
 use keyrack_engine::{Context, Idempotency, KeyQuery, KeySort, RotateKey as Rotate};
@@ -264,4 +264,19 @@ pub(super) async fn end_overlap(
 ) -> Result<StatusCode, ApiError> {
     app.engine.end_overlap(&caller.context, KeyId(id), version).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Show the text of a key
+///
+/// Of its newest secret, where its group is recoverable. For an owner who has just entered the password again.
+#[utoipa::path(post, path = "/api/keys/{id}/reveal", tag = "keys", operation_id = "revealKey", params(("id" = text::KeyId, Path)),
+    responses((status = 200, body = RevealedKey), (status = 404, description = "No such key"),
+        (status = 409, description = "Its text is not kept")))]
+pub(super) async fn reveal(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<Uuid>,
+) -> Result<Json<RevealedKey>, ApiError> {
+    let text = app.engine.reveal_key(&caller.context, KeyId(id)).await?;
+    Ok(Json(RevealedKey { secret: text.expose().to_owned() }))
 }

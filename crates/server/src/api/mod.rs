@@ -65,6 +65,7 @@ pub(crate) fn endpoints(app: App) -> Endpoints {
         .add(Needs::Manage("keys", Write, Workspace), routes!(keys::update, keys::delete))
         .add(Needs::Manage("keys", Write, Workspace), routes!(keys::rotate))
         .add_vital(Needs::Manage("keys", Write, Workspace), routes!(keys::revoke))
+        .add(Needs::Owner, routes!(keys::reveal))
         .add(Needs::Manage("keys", Read, Workspace), routes!(keys::list_key_secrets))
         .add(Needs::Manage("keys", Write, Workspace), routes!(keys::end_overlap))
         .add(Needs::Manage("keys", Read, Workspace), routes!(usage::of_key))

@@ -75,6 +75,7 @@ fn verb(kind: &str) -> String {
         "key.revoked" => "revoked the key",
         "key.deleted" => "deleted the key",
         "key.imported" => "imported the key",
+        "key.revealed" => "looked at the text of the key",
         "key.overlap_ended" => "ended an old secret of the key",
         "group.created" => "created the group",
         "group.changed" => "changed the group",

@@ -73,6 +73,7 @@ struct Typed {
     profile: String,
     scopes: String,
     limits: [(String, String); 2],
+    recoverable: bool,
 }
 
 impl Typed {
@@ -88,6 +89,7 @@ impl Typed {
             profile: raw("profile"),
             scopes: raw("scopes"),
             limits: [limit(0), limit(1)],
+            recoverable: form.has("recoverable"),
         }
     }
 
@@ -103,6 +105,7 @@ impl Typed {
             profile: group.hash_profile.as_str().to_owned(),
             scopes: group.default_scopes.to_strings().join(" "),
             limits: [limit("60"), limit("3600")],
+            recoverable: group.recoverable,
         }
     }
 }
@@ -155,6 +158,7 @@ fn new_group(form: &Form) -> Result<NewGroup, ApiError> {
         hash_profile: HashProfile::parse(form.raw("profile")),
         default_scopes: Some(form.words("scopes")),
         rate_limits: limits(form)?,
+        recoverable: form.has("recoverable"),
     })
 }
 
@@ -197,6 +201,7 @@ fn patch(form: &Form) -> Result<GroupPatch, ApiError> {
         key_format: Some(key_format(form)?),
         default_scopes: Some(form.words("scopes")),
         rate_limits: Some(limits(form)?),
+        recoverable: Some(form.has("recoverable")),
     })
 }
 

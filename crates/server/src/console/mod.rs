@@ -84,6 +84,7 @@ pub(crate) fn router(app: App) -> Router<App> {
         .add(keys(Read), at!("/keys/{id}"), get(keys::page::show))
         .add(keys(Read), at!("/keys/{id}/secrets"), get(keys::page::secrets_in_use))
         .add(keys(Write), at!("/keys/{id}/secrets/{version}/end"), post(keys::rotate::end_secret))
+        .add(Needs::Owner, at!("/keys/{id}/reveal"), post(keys::reveal::reveal))
         .add(keys(Write), at!("/keys/{id}/edit"), get(keys::change::show).post(keys::change::change))
         .add(keys(Write), at!("/keys/{id}/switch"), post(keys::change::switch))
         .add(keys(Write), at!("/keys/{id}/rotate"), get(keys::rotate::show).post(keys::rotate::rotate))

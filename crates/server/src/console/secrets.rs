@@ -3,8 +3,6 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use http::HeaderValue;
-use http::header::CACHE_CONTROL;
 use jiff::Timestamp;
 use keyrack_core::SecretId;
 use keyrack_engine::{NewSecret, Secret, SecretPatch, SecretQuery};
@@ -241,7 +239,7 @@ pub(super) async fn change(
     }
 }
 
-/// `POST .../secrets/{id}/value`: the page with the value on it. Not kept by the browser.
+/// `POST .../secrets/{id}/value`: the page with the value on it.
 pub(super) async fn reveal(
     State(app): State<App>,
     visit: Visit,
@@ -251,9 +249,7 @@ pub(super) async fn reveal(
     let secret = app.engine.get_secret(&visit.context, SecretId(id)).await?;
     let revealed = app.engine.reveal_secrets(&visit.context, std::slice::from_ref(&secret)).await?;
     let value = revealed.first().map(|value| Zeroizing::new(value.expose().to_owned()));
-    let mut response = shown(&SecretPage { value, ..SecretPage::of(&secret, visit.frame) })?;
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    shown(&SecretPage { value, ..SecretPage::of(&secret, visit.frame) })
 }
 
 /// `POST .../secrets/{id}/delete`

@@ -3,13 +3,14 @@
 use http::Uri;
 
 /// Every one of them.
-const TOASTS: [(&str, &str); 34] = [
+const TOASTS: [(&str, &str); 35] = [
     ("welcome", "Signed in."),
     ("key-changed", "The key is changed."),
     ("key-disabled", "The key is disabled. Nothing accepts it."),
     ("key-enabled", "The key is enabled again."),
     ("key-revoked", "The key is revoked. Nothing accepts it."),
     ("key-deleted", "The key is deleted."),
+    ("key-not-kept", "The text of this key is not kept: its group was not recoverable when it was made."),
     ("keys-done", "Done with the selected keys."),
     ("secret-ended", "The old secret is ended. Nothing accepts it."),
     ("group-created", "The group is created."),

@@ -288,6 +288,7 @@ pub(crate) fn group(g: KeyGroup, is_access_group: bool) -> wire::Group {
         hash_profile: g.hash_profile.wire(),
         default_scopes: g.default_scopes.to_strings(),
         rate_limits: rate_limits(&g.rate_limits),
+        recoverable: g.recoverable,
         is_access_group,
         created_at: g.created_at,
         updated_at: g.updated_at,

@@ -263,6 +263,7 @@ both_databases! {
                 samples::format(Some("acme_"), Body::Base62),
             ],
             hash_profile: HashProfile::Bcrypt,
+            recoverable: true,
             default_scopes: samples::scopes(&["contacts:read", "keyrack.keys:write", "*:admin"]),
             created_at: moments()[1],
             updated_at: moments()[2],
@@ -284,6 +285,7 @@ both_databases! {
             former_formats: vec![],
             default_scopes: samples::scopes(&[]),
             rate_limits: RateLimits::default(),
+            recoverable: false,
             updated_at: at(9),
             ..written
         };

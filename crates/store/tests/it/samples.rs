@@ -133,6 +133,7 @@ pub(crate) fn group(organization: OrganizationId, name: &str) -> KeyGroup {
         hash_profile: HashProfile::HmacSha256,
         default_scopes: scopes(&["*:read"]),
         rate_limits: RateLimits::parse("100/1 5000/3600").unwrap(),
+        recoverable: false,
         created_at: at(1),
         updated_at: at(2),
     }

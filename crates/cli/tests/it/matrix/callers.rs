@@ -23,7 +23,7 @@ pub(super) enum Who {
     /// Nobody that is known.
     Nobody,
     /// Somebody who is signed in.
-    Person { scopes: Vec<String>, is_instance_admin: bool, is_stranger: bool, is_on_another_site: bool },
+    Person { scopes: Vec<String>, is_instance_admin: bool, is_owner: bool, is_stranger: bool, is_on_another_site: bool },
     /// A key.
     Key { scopes: Vec<String>, is_in_access_group: bool, is_bound: bool, is_token: bool },
 }
@@ -62,12 +62,18 @@ pub(super) fn expected(operation: &Operation, who: &Who) -> Expected {
         Who::Nobody => Expected::Unauthorized,
         Who::Person { .. } if needs.sessions == Sessions::None => Expected::Unauthorized,
         Who::Person { is_on_another_site: true, .. } if operation.method != "GET" => Expected::Forbidden("cross_site"),
-        Who::Person { scopes, is_instance_admin, is_stranger, .. } => match needs.sessions {
+        Who::Person { scopes, is_instance_admin, is_owner, is_stranger, .. } => match needs.sessions {
             Sessions::None => Expected::Unauthorized,
             Sessions::Members if !grants(scopes) => too_little,
             Sessions::InstanceAdmins if !is_instance_admin => too_little,
+            Sessions::Owners if !is_owner => Expected::Forbidden("insufficient_role"),
             // What is a person's own they have wherever they are.
-            _ if *is_stranger && operation.names_something() && needs.keys != Keys::None => Expected::NotFound,
+            _ if *is_stranger
+                && operation.names_something()
+                && (needs.keys != Keys::None || needs.sessions == Sessions::Owners) =>
+            {
+                Expected::NotFound
+            }
             _ => Expected::Success,
         },
         Who::Key { .. } if needs.keys == Keys::None => Expected::Forbidden("key_not_accepted"),
@@ -225,7 +231,13 @@ async fn join(site: Site<'_>, email: &str, role: &str) {
 pub(super) async fn owner(site: Site<'_>, name: &'static str, is_stranger: bool) -> Caller {
     let email = format!("{}@example.test", fresh("owner"));
     join(site, &email, "owner").await;
-    let who = Who::Person { scopes: texts(&MANAGE), is_instance_admin: false, is_stranger, is_on_another_site: false };
+    let who = Who::Person {
+        scopes: texts(&MANAGE),
+        is_instance_admin: false,
+        is_owner: true,
+        is_stranger,
+        is_on_another_site: false,
+    };
     Caller::person((name, &site.world.keyrack.http()), (&email, PASSWORD, &site.tenant.id), who).await
 }
 
@@ -237,7 +249,9 @@ pub(super) async fn callers(site: Site<'_>, bound: Site<'_>) -> Vec<Caller> {
     join(site, "second@acme.test", "owner").await;
     join(site, "third@acme.test", "owner").await;
     let session = async |name, (email, password), scopes: &[&str], is_instance_admin, is_on_another_site| {
-        let who = Who::Person { scopes: texts(scopes), is_instance_admin, is_stranger: false, is_on_another_site };
+        let is_owner = name != "a member" && name != "an admin";
+        let scopes = texts(scopes);
+        let who = Who::Person { scopes, is_instance_admin, is_owner, is_stranger: false, is_on_another_site };
         Caller::person((name, &http), (email, password, &tenant.id), who).await
     };
     let nobody = |name, credential| Caller { name, who: Who::Nobody, credential };

@@ -62,6 +62,7 @@ enum Sessions {
     None,
     Any,
     Members,
+    Owners,
     InstanceAdmins,
 }
 

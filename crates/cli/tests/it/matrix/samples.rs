@@ -143,6 +143,12 @@ impl Site<'_> {
             "getKey" | "deleteKey" | "rotateKey" | "revokeKey" | "listKeySecrets" | "getKeyUsage" => {
                 about(self.key().await.0)
             }
+            "revealKey" => {
+                let kept = fresh("kept");
+                self.make("/api/groups", json!({"name": kept, "recoverable": true})).await;
+                let made = self.make("/api/keys", json!({"name": fresh("key"), "group": kept})).await;
+                about(text(&made["key"]["id"]))
+            }
             "updateKey" => Sample { body: json!({"enabled": false}), ..about(self.key().await.0) },
             "endOverlap" => {
                 let key = self.key().await.0;

@@ -251,6 +251,8 @@ pub(super) struct ValuePage {
     pub(super) variable: String,
     /// Until when the secret before is taken, after a rotation.
     pub(super) rotated: Option<Option<show::Moment>>,
+    /// Whether the group of the key keeps its text.
+    pub(super) is_kept: bool,
 }
 
 /// `POST`
@@ -268,7 +270,7 @@ pub(in crate::console) async fn create(
         Err(error) => Err(error),
     };
     match made {
-        Ok(made) => shown(&value_page(visit.frame, made)),
+        Ok(made) => shown(&value_page(visit.frame, &tenant, made)),
         Err(error) => {
             let errors = Errors::of(error, &FIELDS)?;
             let known = known_resources(&app, &visit.context, &tenant).await?;
@@ -295,7 +297,7 @@ pub(super) fn once(form: &Form) -> Option<Idempotency> {
     Some(Idempotency { key, request_hash })
 }
 
-fn value_page(frame: Frame, made: CreatedKey) -> ValuePage {
+fn value_page(frame: Frame, tenant: &Tenant, made: CreatedKey) -> ValuePage {
     let key = made.key.key;
     ValuePage {
         frame,
@@ -305,6 +307,7 @@ fn value_page(frame: Frame, made: CreatedKey) -> ValuePage {
         name: key.name,
         secret: made.secret.map(|secret| secret.expose().to_owned()),
         rotated: None,
+        is_kept: tenant.groups.get(&key.group).is_some_and(|group| group.recoverable),
     }
 }
 

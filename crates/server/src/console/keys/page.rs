@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::Response;
 use jiff::{SignedDuration, Timestamp};
 use keyrack_core::usage::Span;
-use keyrack_core::{KeyId, KeyStatus};
+use keyrack_core::{KeyId, KeyStatus, Role};
 use keyrack_engine::{AuditFilter, KeyView, SecretUsage, UsageAbout, UsageQuery, UsageReport};
 use uuid::Uuid;
 
@@ -172,6 +172,8 @@ struct KeyPage {
     endpoints: Vec<EndpointRow>,
     secrets: Vec<SecretRow>,
     lines: Vec<Line>,
+    /// Whether its text is kept, for whoever looks.
+    may_reveal: bool,
 }
 
 /// The page.
@@ -186,6 +188,8 @@ pub(in crate::console) async fn show(
     let report = engine.usage(ctx, &query).await?;
     let filter = AuditFilter { subject: Some(id), ..AuditFilter::default() };
     let audit = engine.list_audit(ctx, &filter, LINES).await?;
+    let group = visit.tenant(&app)?.groups.get(&view.key.group).is_some_and(|group| group.recoverable);
+    let may_reveal = group && visit.person.role == Some(Role::Owner) && view.status != KeyStatus::Revoked;
     let denials = report.totals.denials.iter().map(|(code, number)| ((*code).to_owned(), show::count(*number)));
     shown(&KeyPage {
         facts: Facts::new(view, now),
@@ -196,6 +200,7 @@ pub(in crate::console) async fn show(
         endpoints: endpoints(&report, Some(KeyId(id))),
         secrets: secrets(report, now),
         lines: audit.data.into_iter().map(|event| Line::new(event, now)).collect(),
+        may_reveal,
         frame: visit.frame,
     })
 }

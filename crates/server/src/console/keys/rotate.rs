@@ -60,6 +60,7 @@ pub(in crate::console) async fn rotate(
     match rotated {
         Ok(rotated) => {
             let key = rotated.key.key;
+            let tenant = visit.tenant(&app)?;
             let until = rotated.previous_secret_expires_at.map(|at| Moment::new(at, visit.frame.now));
             shown(&ValuePage {
                 id: key.id.to_string(),
@@ -68,6 +69,7 @@ pub(in crate::console) async fn rotate(
                 name: key.name,
                 secret: rotated.secret.map(|secret| secret.expose().to_owned()),
                 rotated: Some(until),
+                is_kept: tenant.groups.get(&key.group).is_some_and(|group| group.recoverable),
                 frame: visit.frame,
             })
         }
