@@ -13,6 +13,7 @@ mod inside;
 mod limits;
 mod load;
 mod pages;
+mod sealing;
 mod sign_ins;
 mod start;
 mod tower_layer;
@@ -76,6 +77,8 @@ enum Part {
     Pages,
     /// Verifying while somebody guesses passwords
     SignIns,
+    /// Sealing and opening, and giving a caller its secret
+    Sealing,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -85,6 +88,12 @@ fn main() -> anyhow::Result<()> {
     }
     let cluster = if options.postgres { Some(PrivateCluster::start().context("no PostgreSQL is here")?) } else { None };
     let wants = |part| options.parts.is_empty() || options.parts.contains(&part);
+    if wants(Part::Sealing) {
+        sealing::measure()?;
+    }
+    if options.parts == [Part::Sealing] {
+        return Ok(());
+    }
     for size in &options.keys {
         let sqlite = Filled::on_sqlite(&options, *size).with_context(|| format!("filling SQLite with {size} keys"))?;
         if wants(Part::Load) {

@@ -11,13 +11,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use keyrack_core::NodeId;
-use keyrack_core::token::MasterKey;
 use keyrack_store::{Claim, FeedHead, Membership, Node};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::engine::Engine;
-use crate::{Error, Result};
+use crate::{Error, Result, master_keys};
 
 /// How often the log of a SQLite file is looked at for changes made by another process.
 const POLL: Duration = Duration::from_millis(50);
@@ -55,7 +54,7 @@ impl Engine {
             return Ok(Seat::Claim(claim));
         };
         self.lease.end();
-        member.join(self.applied(), &self.master_key_numbers()).await?;
+        member.join(self.applied(), &self.master_key_signs()).await?;
         if let Err(error) = self.renew(&mut member).await {
             // Nobody is to wait for a node that never was.
             drop(member.leave().await);
@@ -158,7 +157,7 @@ impl Engine {
     async fn renew(&self, member: &mut Membership) -> Result<()> {
         let sent = self.clock.reading();
         let told = self.applied();
-        let Some(head) = member.renew(told, &self.master_key_numbers()).await? else {
+        let Some(head) = member.renew(told, &self.master_key_signs()).await? else {
             return self.rejoin(member).await;
         };
         let is_applied = |feed: &FeedHead| feed.epoch == head.epoch && feed.seq >= head.seq;
@@ -187,7 +186,7 @@ impl Engine {
     async fn rejoin(&self, member: &mut Membership) -> Result<()> {
         self.lease.end();
         tracing::warn!("this node was silent for so long that the others dropped it; it joins again");
-        member.join(0, &self.master_key_numbers()).await?;
+        member.join(0, &self.master_key_signs()).await?;
         let mut feed = self.feed.lock().await;
         let reload = self.reload(&mut feed);
         tokio::pin!(reload);
@@ -195,13 +194,13 @@ impl Engine {
             tokio::select! {
                 reloaded = &mut reload => return reloaded,
                 // It says only that we are still there: that it fails is no reason to begin again.
-                () = tokio::time::sleep(LOADING) => drop(member.renew(0, &self.master_key_numbers()).await),
+                () = tokio::time::sleep(LOADING) => drop(member.renew(0, &self.master_key_signs()).await),
             }
         }
     }
 
-    fn master_key_numbers(&self) -> Vec<i64> {
-        self.master_keys.known().iter().map(MasterKey::id).collect()
+    fn master_key_signs(&self) -> Vec<String> {
+        self.master_keys.known().iter().map(master_keys::sign_of).collect()
     }
 
     /// Passes on that something has been committed.

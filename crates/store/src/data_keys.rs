@@ -27,17 +27,17 @@ statements! {
     LIST = "SELECT id, organization_id, master_key_id, wrapped, created_at FROM data_key ORDER BY id";
     NEWEST = "SELECT id, organization_id, master_key_id, wrapped, created_at FROM data_key WHERE organization_id = $1 \
         ORDER BY master_key_id DESC, id DESC LIMIT 1";
-    LIST_OTHERS = "SELECT id, organization_id, master_key_id, wrapped, created_at FROM data_key WHERE master_key_id <> $1 ORDER BY id";
+    LIST_OLDER = "SELECT id, organization_id, master_key_id, wrapped, created_at FROM data_key WHERE master_key_id < $1 ORDER BY id";
     WITHOUT = "SELECT DISTINCT organization_id FROM data_key d WHERE NOT EXISTS \
-        (SELECT 1 FROM data_key n WHERE n.organization_id = d.organization_id AND n.master_key_id = $1) LIMIT $2";
+        (SELECT 1 FROM data_key n WHERE n.organization_id = d.organization_id AND n.master_key_id >= $1) LIMIT $2";
     MASTER_KEYS = "SELECT DISTINCT master_key_id AS value FROM data_key";
     DELETE_UNUSED = "DELETE FROM data_key WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM secret WHERE data_key_id = $1) \
         AND NOT EXISTS (SELECT 1 FROM key_text WHERE data_key_id = $1)";
     COUNT_SECRETS = "SELECT COUNT(*) AS value FROM secret WHERE data_key_id IN \
-        (SELECT id FROM data_key WHERE master_key_id <> $1)";
+        (SELECT id FROM data_key WHERE master_key_id < $1)";
     SECRETS = "SELECT id, organization_id, name, scope, route_id, group_id, key_id, data_key_id, sealed, size, comment, \
         created_at, updated_at, CAST(NULL AS TEXT) AS owner_name FROM secret \
-        WHERE data_key_id IN (SELECT id FROM data_key WHERE master_key_id <> $1) AND (id > $2 OR $2 IS NULL) ORDER BY id LIMIT $3";
+        WHERE data_key_id IN (SELECT id FROM data_key WHERE master_key_id < $1) AND (id > $2 OR $2 IS NULL) ORDER BY id LIMIT $3";
     RESEAL_SECRET = "UPDATE secret SET data_key_id = $2, sealed = $3 WHERE id = $1 AND sealed = $4";
     LETTERS = "SELECT id, sealed FROM letter ORDER BY id";
     FACTORS = "SELECT user_id AS id, sealed FROM second_factor ORDER BY user_id";
@@ -104,12 +104,12 @@ impl Reader {
         self.tx.fetch(NEWEST, args![organization]).await
     }
 
-    /// Data keys that are wrapped with another master key than this one.
-    pub async fn data_keys_under_others(&mut self, master_key: i64) -> Result<Vec<WrappedKey>> {
-        self.tx.fetch_all(LIST_OTHERS, args![master_key]).await
+    /// Data keys that are wrapped with an older master key than this one.
+    pub async fn data_keys_under_older(&mut self, master_key: i64) -> Result<Vec<WrappedKey>> {
+        self.tx.fetch_all(LIST_OLDER, args![master_key]).await
     }
 
-    /// Organizations that have data keys, and none that is wrapped with this master key.
+    /// Organizations that have data keys, and none that is wrapped with this master key or a newer one.
     pub async fn organizations_without_data_key(&mut self, master_key: i64, limit: i64) -> Result<Vec<OrganizationId>> {
         let owners: Vec<Owner> = self.tx.fetch_all(WITHOUT, args![master_key, limit]).await?;
         Ok(owners.into_iter().map(|owner| owner.0).collect())
@@ -121,14 +121,14 @@ impl Reader {
         Ok(numbers.into_iter().map(|number| number.0).collect())
     }
 
-    /// How many secrets are sealed with data keys of another master key than this one.
-    pub async fn count_secrets_under_others(&mut self, master_key: i64) -> Result<u64> {
+    /// How many secrets are sealed with data keys of an older master key than this one.
+    pub async fn count_secrets_under_older(&mut self, master_key: i64) -> Result<u64> {
         let count: i64 = self.tx.value(COUNT_SECRETS, args![master_key]).await?.unwrap_or(0);
         Ok(u64::try_from(count).unwrap_or(0))
     }
 
     /// Those secrets, the oldest first.
-    pub async fn secrets_under_others(
+    pub async fn secrets_under_older(
         &mut self,
         master_key: i64,
         after: Option<SecretId>,

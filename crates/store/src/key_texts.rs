@@ -26,11 +26,11 @@ statements! {
     ERASE = "DELETE FROM key_text WHERE key_id = $1";
     ERASE_VERSION = "DELETE FROM key_text WHERE key_id = $1 AND version = $2";
     ERASE_GROUP = "DELETE FROM key_text WHERE key_id IN (SELECT id FROM api_key WHERE organization_id = $1 AND group_id = $2)";
-    UNDER_OTHERS = "SELECT key_id, version, organization_id, data_key_id, sealed FROM key_text \
-        WHERE data_key_id IN (SELECT id FROM data_key WHERE master_key_id <> $1) AND (key_id > $2 OR $2 IS NULL) \
+    UNDER_OLDER = "SELECT key_id, version, organization_id, data_key_id, sealed FROM key_text \
+        WHERE data_key_id IN (SELECT id FROM data_key WHERE master_key_id < $1) AND (key_id > $2 OR $2 IS NULL) \
         ORDER BY key_id, version LIMIT $3";
-    COUNT_UNDER_OTHERS = "SELECT COUNT(*) AS value FROM key_text WHERE data_key_id IN \
-        (SELECT id FROM data_key WHERE master_key_id <> $1)";
+    COUNT_UNDER_OLDER = "SELECT COUNT(*) AS value FROM key_text WHERE data_key_id IN \
+        (SELECT id FROM data_key WHERE master_key_id < $1)";
     RESEAL = "UPDATE key_text SET data_key_id = $3, sealed = $4 WHERE key_id = $1 AND version = $2 AND sealed = $5";
 }
 
@@ -52,19 +52,19 @@ impl Reader {
         self.tx.fetch_all(LIST_OF, args![key]).await
     }
 
-    /// Texts that are sealed with data keys of another master key than this one, behind a key: of each key one is kept.
-    pub async fn key_texts_under_others(
+    /// Texts that are sealed with data keys of an older master key than this one, behind a key: of each key one is kept.
+    pub async fn key_texts_under_older(
         &mut self,
         master_key: i64,
         after: Option<KeyId>,
         limit: i64,
     ) -> Result<Vec<KeyText>> {
-        self.tx.fetch_all(UNDER_OTHERS, args![master_key, after, limit]).await
+        self.tx.fetch_all(UNDER_OLDER, args![master_key, after, limit]).await
     }
 
     /// How many there are.
-    pub async fn count_key_texts_under_others(&mut self, master_key: i64) -> Result<u64> {
-        let count: i64 = self.tx.value(COUNT_UNDER_OTHERS, args![master_key]).await?.unwrap_or(0);
+    pub async fn count_key_texts_under_older(&mut self, master_key: i64) -> Result<u64> {
+        let count: i64 = self.tx.value(COUNT_UNDER_OLDER, args![master_key]).await?.unwrap_or(0);
         Ok(u64::try_from(count).unwrap_or(0))
     }
 }

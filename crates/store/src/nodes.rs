@@ -36,8 +36,8 @@ pub struct Node {
     pub silent_for: Duration,
     /// The newest change that its decisions know.
     pub applied: i64,
-    /// The numbers of the master keys that its key file has.
-    pub master_keys: Vec<i64>,
+    /// The master keys that its key file has, each by its number and what tells it from another one of that number.
+    pub master_keys: Vec<String>,
 }
 
 statements! {
@@ -55,8 +55,7 @@ impl FromRow for Node {
             seen_at: row.get("seen_at")?,
             silent_for: Duration::from_micros(u64::try_from(row.get::<i64>("silent_for")?).unwrap_or(0)),
             applied: row.get("applied")?,
-            master_keys: row
-                .parse("master_keys", |text| text.split_ascii_whitespace().map(|id| id.parse().ok()).collect())?,
+            master_keys: row.get::<String>("master_keys")?.split_ascii_whitespace().map(str::to_owned).collect(),
         })
     }
 }
@@ -96,16 +95,16 @@ impl Membership {
     }
 
     /// Makes the row, or makes it anew. It has to be there before the first renewal is sent.
-    pub async fn join(&mut self, applied: i64, master_keys: &[i64]) -> Result<()> {
+    pub async fn join(&mut self, applied: i64, master_keys: &[String]) -> Result<()> {
         let (id, name, version) = (self.id.0, self.name.clone(), self.version.clone());
         let join = sqlx::query(dialect::POSTGRES_JOIN).bind(id).bind(name).bind(version).bind(applied);
-        self.run(join.bind(numbers(master_keys))).await.map(drop)
+        self.run(join.bind(master_keys.join(" "))).await.map(drop)
     }
 
     /// Tells how far the log has been applied, and asks how far it goes. `None` if the row is gone: the others have long
     /// stopped waiting for this process.
-    pub async fn renew(&mut self, applied: i64, master_keys: &[i64]) -> Result<Option<FeedHead>> {
-        let renewal = sqlx::query(dialect::POSTGRES_RENEW).bind(self.id.0).bind(applied).bind(numbers(master_keys));
+    pub async fn renew(&mut self, applied: i64, master_keys: &[String]) -> Result<Option<FeedHead>> {
+        let renewal = sqlx::query(dialect::POSTGRES_RENEW).bind(self.id.0).bind(applied).bind(master_keys.join(" "));
         let renewed = self.run(renewal).await?;
         let Some(row) = renewed else { return Ok(None) };
         Ok(Some(FeedHead { seq: row.try_get("seq")?, epoch: row.try_get("epoch")? }))
@@ -141,10 +140,6 @@ impl Membership {
         self.connection = Some(connection);
         Ok(row)
     }
-}
-
-fn numbers(numbers: &[i64]) -> String {
-    numbers.iter().map(i64::to_string).collect::<Vec<_>>().join(" ")
 }
 
 /// Hears when something has been committed. That saves waiting; nothing relies on it.

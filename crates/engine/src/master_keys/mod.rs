@@ -20,6 +20,7 @@ use serde_json::Value;
 use crate::keyfile::Keyfile;
 use crate::{Error, Result};
 
+pub(crate) use self::rotate::sign_of;
 pub use self::rotate::{MasterKeyState, Progress, Rotated, Stage};
 
 /// The setting of the instance that says which master key is in use.

@@ -68,6 +68,11 @@ pub struct Rotated {
     pub kept_until: Option<Timestamp>,
 }
 
+/// By what processes tell each other that they have a master key: its number, and what tells it from another one of that number.
+pub(crate) fn sign_of(key: &MasterKey) -> String {
+    format!("{}:{}", key.id(), key.fingerprint())
+}
+
 /// How things stand.
 #[derive(Clone, Debug)]
 pub struct MasterKeyState {
@@ -86,8 +91,8 @@ impl Engine {
     pub async fn master_key_state(&self) -> Result<MasterKeyState> {
         let current = self.master_keys.current()?;
         let mut reader = self.reader().await?;
-        let secrets_left = reader.count_secrets_under_others(current.id()).await?
-            + reader.count_key_texts_under_others(current.id()).await?;
+        let secrets_left = reader.count_secrets_under_older(current.id()).await?
+            + reader.count_key_texts_under_older(current.id()).await?;
         let known = self.master_keys.known().iter().map(MasterKey::id).collect();
         let since = self.master_keys.in_use().map(|in_use| in_use.since);
         Ok(MasterKeyState { in_use: current.id(), since, known, secrets_left })
@@ -108,14 +113,14 @@ impl Engine {
         self.finish_rotation(&mut tell).await
     }
 
-    /// Whether something is sealed with another master key than the one in use.
+    /// Whether something is sealed with an older master key than the one in use.
     pub(super) async fn is_resealing_due(&self) -> Result<bool> {
         let current = self.master_keys.current()?.id();
         let mut reader = self.reader().await?;
-        Ok(reader.count_secrets_under_others(current).await? > 0
-            || reader.count_key_texts_under_others(current).await? > 0
+        Ok(reader.count_secrets_under_older(current).await? > 0
+            || reader.count_key_texts_under_older(current).await? > 0
             || !reader.organizations_without_data_key(current, 1).await?.is_empty()
-            || !self.sealed_with_others(current).await?.is_empty())
+            || !self.sealed_with_older(current).await?.is_empty())
     }
 
     /// The number of a master key that the key file has and that is not in use yet. It is made if there is none.
@@ -137,12 +142,14 @@ impl Engine {
 
     /// Asks all processes that serve to look into their key file, and waits until all have found the key there.
     async fn wait_until_known(&self, id: i64) -> Result<()> {
+        let key = self.master_keys.find(id).ok_or(Error::internal("the new master key is not in the key file"))?;
         let writer = self.store.write(&[INSTANCE]).await?;
         self.commit(writer, self.told(ADDED, json!({ "master_key": id }))?).await?;
+        let sign = sign_of(&key);
         let begun = tokio::time::Instant::now();
         loop {
             let nodes = self.reader().await?.list_nodes().await?;
-            let lacking: Vec<_> = nodes.into_iter().filter(|node| !node.master_keys.contains(&id)).collect();
+            let lacking: Vec<_> = nodes.into_iter().filter(|node| !node.master_keys.contains(&sign)).collect();
             if lacking.is_empty() {
                 return Ok(());
             }
@@ -162,13 +169,14 @@ impl Engine {
         let mut writer = self.store.write(&[INSTANCE]).await?;
         if super::stored(&mut writer).await?.is_some_and(|in_use| in_use.id >= id) {
             // Somebody else has done it meanwhile.
+            drop(writer);
             return self.settle_unchanged().await.map(drop);
         }
         super::put(&mut writer, &key, self.now()).await?;
         self.commit(writer, self.told(PUT_INTO_USE, json!({ "master_key": id }))?).await.map(drop)
     }
 
-    /// Seals everything with the master key in use that is sealed with another one, and gives up those that nothing needs.
+    /// Seals everything with the master key in use that is sealed with an older one, and gives up those that nothing needs.
     pub(super) async fn finish_rotation(&self, tell: &mut (impl FnMut(Progress) + Send)) -> Result<Rotated> {
         let current = self.master_keys.current()?.id();
         self.make_data_keys(current, tell).await?;
@@ -194,7 +202,7 @@ impl Engine {
             let mut writer = self.store.write(&organizations).await?;
             for organization in &organizations {
                 let newest = writer.newest_data_key(*organization).await?;
-                if newest.is_none_or(|newest| newest.master_key != master_key) {
+                if newest.is_none_or(|newest| newest.master_key < master_key) {
                     self.insert_data_key(&mut writer, *organization).await?;
                 }
             }
@@ -211,10 +219,10 @@ impl Engine {
         unreadable: &mut BTreeSet<String>,
         tell: &mut (impl FnMut(Progress) + Send),
     ) -> Result<u64> {
-        let total = self.reader().await?.count_secrets_under_others(master_key).await?;
+        let total = self.reader().await?.count_secrets_under_older(master_key).await?;
         let (mut done, mut after, mut seen) = (0, None, 0);
         loop {
-            let found = self.reader().await?.secrets_under_others(master_key, after, BATCH).await?;
+            let found = self.reader().await?.secrets_under_older(master_key, after, BATCH).await?;
             let Some(last) = found.last() else { return Ok(done) };
             after = Some(last.id);
             seen += found.len() as u64;
@@ -246,10 +254,10 @@ impl Engine {
         unreadable: &mut BTreeSet<String>,
         tell: &mut (impl FnMut(Progress) + Send),
     ) -> Result<u64> {
-        let total = self.reader().await?.count_key_texts_under_others(master_key).await?;
+        let total = self.reader().await?.count_key_texts_under_older(master_key).await?;
         let (mut done, mut after, mut seen) = (0, None, 0);
         loop {
-            let found = self.reader().await?.key_texts_under_others(master_key, after, BATCH).await?;
+            let found = self.reader().await?.key_texts_under_older(master_key, after, BATCH).await?;
             let Some(last) = found.last() else { return Ok(done) };
             after = Some(last.key);
             seen += found.len() as u64;
@@ -271,13 +279,17 @@ impl Engine {
         }
     }
 
-    /// What is sealed with another master key itself.
-    async fn sealed_with_others(&self, master_key: i64) -> Result<Vec<Sealed>> {
+    /// What is sealed with an older master key itself.
+    async fn sealed_with_older(&self, master_key: i64) -> Result<Vec<Sealed>> {
         let mut reader = self.reader().await?;
         let mut sealed = reader.list_sealed_letters().await?;
         sealed.extend(reader.list_sealed_factors().await?);
-        let is_other = |one: &Sealed| Opener::of(&one.sealed) != Some(Opener::MasterKey(master_key));
-        Ok(sealed.into_iter().filter(is_other).collect())
+        let is_older = |one: &Sealed| match Opener::of(&one.sealed) {
+            Some(Opener::MasterKey(id)) => id < master_key,
+            // Nothing opens it.
+            _ => true,
+        };
+        Ok(sealed.into_iter().filter(is_older).collect())
     }
 
     async fn reseal_rest(
@@ -286,7 +298,7 @@ impl Engine {
         unreadable: &mut BTreeSet<String>,
         tell: &mut (impl FnMut(Progress) + Send),
     ) -> Result<u64> {
-        let found = self.sealed_with_others(master_key).await?;
+        let found = self.sealed_with_older(master_key).await?;
         let (total, mut done, mut seen) = (found.len() as u64, 0, 0);
         for batch in found.chunks(usize::try_from(BATCH).unwrap_or(1)) {
             let mut writer = self.store.write(&[INSTANCE]).await?;
@@ -310,7 +322,7 @@ impl Engine {
 
     /// Gives up data keys of other master keys that nothing is sealed with any more.
     async fn retire_data_keys(&self, master_key: i64) -> Result<()> {
-        let old = self.reader().await?.data_keys_under_others(master_key).await?;
+        let old = self.reader().await?.data_keys_under_older(master_key).await?;
         for batch in old.chunks(usize::try_from(BATCH).unwrap_or(1)) {
             let organizations: Vec<_> = batch.iter().map(|key| key.organization).collect();
             let mut writer = self.store.write(&organizations).await?;
@@ -329,11 +341,9 @@ impl Engine {
     async fn retire_master_keys(&self, current: i64, unreadable: &BTreeSet<String>) -> Result<Vec<i64>> {
         let Some(path) = &self.master_keys.keyfile else { return Ok(Vec::new()) };
         let mut needed: BTreeSet<i64> = self.reader().await?.master_keys_of_data_keys().await?.into_iter().collect();
-        needed.extend(self.sealed_with_others(current).await?.iter().filter_map(|one| {
-            match Opener::of(&one.sealed)? {
-                Opener::MasterKey(id) => Some(id),
-                Opener::DataKey(_) => None,
-            }
+        needed.extend(self.sealed_with_older(current).await?.iter().filter_map(|one| match Opener::of(&one.sealed)? {
+            Opener::MasterKey(id) => Some(id),
+            Opener::DataKey(_) => None,
         }));
         let known = self.master_keys.known();
         let old: Vec<i64> =
@@ -342,10 +352,10 @@ impl Engine {
             // What cannot be opened may be mended by somebody who restores it.
             return Ok(Vec::new());
         }
-        let writer = self.store.write(&[INSTANCE]).await?;
-        self.commit(writer, self.told(RETIRED, json!({ "master_keys": old }))?).await?;
         Keyfile::remove_master_keys(path, &old).map_err(|error| Error::Refused(error.to_string()))?;
         self.master_keys.read_again();
+        let writer = self.store.write(&[INSTANCE]).await?;
+        self.commit(writer, self.told(RETIRED, json!({ "master_keys": old }))?).await?;
         Ok(old)
     }
 

@@ -45,7 +45,11 @@ impl Engine {
         }
         let Some(days) = self.master_key_days else { return Ok(()) };
         let Some(in_use) = self.master_keys.in_use() else { return Ok(()) };
-        if self.now().duration_since(in_use.since) >= SignedDuration::from_hours(i64::from(days) * 24) {
+        let is_due = self.now().duration_since(in_use.since) >= SignedDuration::from_hours(i64::from(days) * 24);
+        // One of several, so that not each puts a new key of its own into its file.
+        let nodes = self.reader().await?.list_nodes().await?;
+        let is_first = nodes.first().is_none_or(|first| first.id == self.node);
+        if is_due && is_first {
             let rotated = self.rotate_master_key(|_| {}).await?;
             tracing::info!(master_key = rotated.master_key, "a new master key is in use");
             self.report(&rotated);

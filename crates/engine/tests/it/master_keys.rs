@@ -10,7 +10,8 @@ use keyrack_engine::{
 use keyrack_testkit::{Database, both_databases};
 use tempfile::TempDir;
 
-use crate::support::{OWNER, PASSWORD, TestClock};
+use crate::following::Serving;
+use crate::support::{OWNER, PASSWORD, TestClock, code};
 
 struct World {
     url: String,
@@ -205,5 +206,42 @@ both_databases! {
         };
         let refused = Engine::start(parts, EngineRole::Guest { keys: false }).await.err().unwrap();
         assert!(refused.to_string().contains("master key 1"), "{refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_whose_key_file_lacks_the_new_key_is_named_and_nothing_is_changed() {
+    if !Database::Postgres.is_available() {
+        return;
+    }
+    let world = World::new(Database::Postgres).await;
+    let acme = world.organization("acme").await;
+    make(&world.engine, &acme, "A").await;
+    // Another machine has a copy of the file.
+    let copy = world.directory.path().join("copy");
+    std::fs::copy(world.keyfile(), &copy).unwrap();
+    let other = start(&world.url, &world.clock, copy.clone(), EngineRole::Server).await;
+    let serving = [Serving::of(&world.engine).await, Serving::of(&other).await];
+    let refused = world.engine.rotate_master_key(|_| {}).await.unwrap_err();
+    assert_eq!(code::<()>(Err(refused)), "key_file_differs");
+    assert_eq!(world.engine.master_key_state().await.unwrap().in_use, 1);
+    make(&other, &acme, "B").await;
+    // A key of that number is not yet the key.
+    Keyfile::add_master_key(&copy, &OsRandom::default()).unwrap();
+    let refused = world.engine.rotate_master_key(|_| {}).await.unwrap_err();
+    assert_eq!(code::<()>(Err(refused)), "key_file_differs");
+    assert_eq!(world.master_keys(), [1, 2], "none is added while one waits");
+
+    std::fs::copy(world.keyfile(), &copy).unwrap();
+    let rotated = world.engine.rotate_master_key(|_| {}).await.unwrap();
+    assert_eq!((rotated.master_key, rotated.resealed), (2, 2), "{rotated:?}");
+    make(&other, &acme, "C").await;
+    for engine in [&world.engine, &other] {
+        for name in ["A", "B", "C"] {
+            assert_eq!(given(engine, &acme, name), format!("value of {name}"));
+        }
+    }
+    for serving in serving {
+        serving.stop().await;
     }
 }

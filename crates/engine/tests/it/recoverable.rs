@@ -18,7 +18,7 @@ async fn key(world: &World, name: &str, group: &str) -> (KeyId, String) {
 
 async fn kept(world: &World) -> usize {
     let store = Store::open(&world.url, world.now()).await.unwrap();
-    let count = store.read().await.unwrap().count_key_texts_under_others(-1).await.unwrap();
+    let count = store.read().await.unwrap().count_key_texts_under_older(i64::MAX).await.unwrap();
     usize::try_from(count).unwrap()
 }
 
