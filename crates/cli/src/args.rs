@@ -35,6 +35,9 @@ pub(crate) enum Command {
     Doctor(doctor::Doctor),
     /// Write the OpenAPI document
     Openapi(commands::openapi::Openapi),
+    /// Run scripts that come over standard input; `serve` starts it
+    #[command(hide = true)]
+    RunScripts,
     /// Write completions for a shell
     Completions {
         /// Which shell

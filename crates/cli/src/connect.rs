@@ -13,6 +13,7 @@ use keyrack_engine::{Clock, Engine, EngineRole, Keyfile, OsRandom, Parts, Store}
 use keyrack_server::{App, HostRequest, OwnPaths, ServerSettings};
 
 use crate::config::Settings;
+use crate::scripts;
 
 /// The clock: the machine's, or in tests the one that a file sets.
 pub(crate) fn clock() -> Arc<dyn Clock> {
@@ -135,7 +136,8 @@ pub(crate) async fn client(settings: &Settings, needs: Needs) -> anyhow::Result<
     }
     let engine = engine(settings, EngineRole::Guest { keys: needs.keys }).await?;
     let organization = organization(&engine, settings).await?;
-    let app = App::new(engine, ServerSettings::default());
+    let settings = ServerSettings { scripts: Some(scripts::processes()), ..ServerSettings::default() };
+    let app = App::new(engine, settings);
     let in_process = InProcess { own: OwnPaths::new(app), organization, user: needs.user };
     Ok(Client::new(Connection::Database(Box::new(in_process)), None)?)
 }

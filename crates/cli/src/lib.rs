@@ -10,12 +10,12 @@ mod commands;
 mod config;
 mod connect;
 mod demo;
-mod demo_upstream;
 mod doctor;
 mod exit;
 mod logging;
 mod mail;
 mod output;
+mod scripts;
 mod serve;
 
 use std::ffi::OsString;
@@ -34,6 +34,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
+    // It needs none of what the others do, and is to have none of it.
+    if matches!(cli.command, Command::RunScripts) {
+        return if keyrack_script::child::run().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     start(|| {
         let settings = Settings::load(&matches)?;
         Ok(async move { dispatch(cli.command, cli.json, settings).await })
@@ -79,6 +83,8 @@ async fn dispatch(command: Command, json: bool, settings: Settings) -> anyhow::R
         Command::Config => commands::config::run(json, &settings),
         Command::Doctor(doctor) => doctor::run(&doctor, json, &settings).await,
         Command::Openapi(openapi) => commands::openapi::run(openapi).await,
+        // Done before there were settings.
+        Command::RunScripts => Ok(ExitCode::SUCCESS),
         Command::Completions { shell } => completions(shell),
         Command::Manage(manage) => commands::manage(manage, json, &settings).await,
     }

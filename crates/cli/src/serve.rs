@@ -14,7 +14,7 @@ use tokio::signal::unix::{self, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::Settings;
-use crate::{connect, exit, logging, mail};
+use crate::{connect, exit, logging, mail, scripts};
 
 /// Serves until Ctrl-C or SIGTERM.
 pub(crate) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
@@ -226,6 +226,7 @@ impl Server {
             is_tls: tls.is_some(),
             set_up_from_anywhere,
             console_host,
+            scripts: Some(scripts::processes()),
         };
         let app = App::new(engine.clone(), server_settings);
         Ok(Self { engine, app, address, listener, tls, grpc, metrics, seat, post })

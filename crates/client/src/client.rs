@@ -13,8 +13,9 @@ use crate::wire::{
     AddMember, AddedMember, ApiKey, AuditEvent, CreateGroup, CreateKey, CreateOrganization, CreateRoute, CreateSecret,
     CreateToken, CreateWorkspace, CreatedKey, CreatedToken, ErrorBody, Group, ImportKeys, ImportedKeys, KeySecret,
     KeyStatus, Member, Node, Notifications, Organization, Page, Quota, RevokeKey, RevokedKey, RotateKey, RotatedKey,
-    Route, Secret, SecretScope, Settings, Tiers, TokenKeys, UpdateGroup, UpdateKey, UpdateMember, UpdateOrganization,
-    UpdateRoute, UpdateSecret, UpdateSettings, UpdateTiers, Usage, UsageBy, Verified, VerifyKey, WhoAmI, Workspace,
+    Route, RouteLog, ScriptVersion, Secret, SecretScope, Settings, Tiers, TokenKeys, UpdateGroup, UpdateKey,
+    UpdateMember, UpdateOrganization, UpdateRoute, UpdateSecret, UpdateSettings, UpdateTiers, Usage, UsageBy, Verified,
+    VerifyKey, WhoAmI, Workspace,
 };
 
 /// Why a call gave no result.
@@ -426,6 +427,22 @@ impl<T: Transport> Client<T> {
     /// Changes a route.
     pub async fn update_route(&self, id: Uuid, patch: &UpdateRoute) -> Answer<Route> {
         self.patch(&format!("/api/routes/{id}"), patch).await
+    }
+
+    /// The versions of a route's script, the newest first.
+    pub async fn list_script_versions(&self, id: Uuid) -> Answer<Page<ScriptVersion>> {
+        self.get(&format!("/api/routes/{id}/versions")).await
+    }
+
+    /// The log of a route, the newest first; or what came after one of its lines, the oldest first.
+    pub async fn route_log(&self, id: Uuid, after: Option<Uuid>, limit: u32) -> Answer<Page<RouteLog>> {
+        let after = after.map(|after| format!("&after={after}")).unwrap_or_default();
+        self.get(&format!("/api/routes/{id}/logs?limit={limit}{after}")).await
+    }
+
+    /// A version of a route's script.
+    pub async fn get_script_version(&self, id: Uuid, version: i64) -> Answer<ScriptVersion> {
+        self.get(&format!("/api/routes/{id}/versions/{version}")).await
     }
 
     /// Deletes a route.

@@ -70,4 +70,6 @@ ids! {
     SecretId;
     /// A key that values are sealed with.
     DataKeyId;
+    /// A line of a route's log.
+    LogId;
 }

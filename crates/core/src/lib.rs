@@ -40,7 +40,7 @@ pub use digest::{KeyDigest, Pepper, TextHash};
 pub use format::{Body, Environment, KeyFormat};
 pub use guard::Guard;
 pub use id::{
-    DataKeyId, EventId, GroupId, InvitationId, KeyId, LetterId, NodeId, NotificationId, OrganizationId, RouteId,
+    DataKeyId, EventId, GroupId, InvitationId, KeyId, LetterId, LogId, NodeId, NotificationId, OrganizationId, RouteId,
     SecretId, SessionId, UserId, WorkspaceId,
 };
 pub use month::Month;

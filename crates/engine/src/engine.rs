@@ -25,7 +25,7 @@ use crate::limits::Windows;
 use crate::master_keys::MasterKeys;
 use crate::passwords::SlowPool;
 use crate::quota::Quotas;
-use crate::routes::RouteTable;
+use crate::routes::{RouteLogs, RouteTable};
 use crate::sealing::DataKeys;
 use crate::secrets::Secrets;
 use crate::settle::Receipt;
@@ -45,6 +45,7 @@ pub struct Engine {
     pub(crate) directory: Directory,
     pub(crate) keyring: Keyring,
     pub(crate) routes: RouteTable,
+    pub(crate) route_logs: RouteLogs,
     pub(crate) usage: Arc<Usage>,
     pub(crate) tiers: ArcSwap<Tiers>,
     pub(crate) quotas: Quotas,
@@ -123,6 +124,7 @@ impl Engine {
             directory: Directory::default(),
             keyring: Keyring::default(),
             routes: RouteTable::default(),
+            route_logs: RouteLogs::default(),
             usage: Arc::default(),
             tiers: ArcSwap::default(),
             quotas: Quotas::default(),

@@ -72,7 +72,9 @@ pub use organizations::{NewOrganization, OrganizationPatch};
 pub use passwords::{MAX_PASSWORD, MIN_PASSWORD};
 pub use profile::{NewSecondFactor, Protection, RecoveryCodes};
 pub use quota::QuotaUse;
-pub use routes::{Cors, GuardText, LiveRoute, NewRoute, RouteMatch, RoutePatch, Target, Upstream};
+pub use routes::{
+    Cors, GuardText, LiveRoute, LogLine, MAX_SCRIPT, NewRoute, RouteMatch, RoutePatch, Script, Target, Upstream,
+};
 pub use secrets::{NewSecret, SecretPatch, SecretQuery};
 pub use serving::Seat;
 pub use sessions::{SESSION_LENGTH, STEP_UP_LENGTH, SignedIn};
@@ -90,8 +92,9 @@ pub use vitals::Vitals;
 pub use keyrack_core::secret::Seeker;
 pub use keyrack_core::standing::{Owner, QuotaStanding, Standing, WindowStanding};
 pub use keyrack_store::{
-    ActorKind, ApiKey, AuditFilter, Event, HashProfile, Invitation, KeyGroup, KeySecret, KeySort, Member, Notification,
-    Organization, Route, Secret, Session, Store, SubjectKind, UsageCounts, UserAccount, Workspace,
+    ActorKind, ApiKey, AuditFilter, Event, HashProfile, Invitation, KeyGroup, KeySecret, KeySort, LogKind, Member,
+    Notification, Organization, Route, RouteLog, ScriptVersion, Secret, Session, Store, SubjectKind, UsageCounts,
+    UserAccount, Workspace,
 };
 
 /// The result of a use case.

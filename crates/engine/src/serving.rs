@@ -69,6 +69,7 @@ impl Engine {
             () = stop => {}
             () = self.keep(&mut seat) => {}
             () = self.keep_usage() => {}
+            () = self.keep_route_logs() => {}
             () = self.tend_usage() => {}
             () = self.keep_quotas() => {}
             () = self.keep_windows() => {}
@@ -76,6 +77,7 @@ impl Engine {
             () = self.keep_telling() => {}
             () = self.keep_master_key() => {}
         }
+        self.flush_route_logs().await;
         self.end_usage().await;
         self.settle_quotas(true).await;
         self.settle_windows(true).await;

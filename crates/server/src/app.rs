@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use keyrack_engine::Engine;
 
+use crate::doors::script::Scripts;
 use crate::doors::tunnel::Tunnels;
 use crate::doors::upstream::Upstreams;
 use crate::failures::Failures;
@@ -32,6 +33,8 @@ pub struct Inner {
     pub settings: ServerSettings,
     /// Connections to what is behind doors.
     pub upstreams: Upstreams,
+    /// What runs scripts behind doors.
+    pub(crate) scripts: Scripts,
     /// WebSockets that are open.
     pub(crate) tunnels: Tunnels,
     /// How much is worked on.
@@ -50,6 +53,7 @@ impl App {
     /// A server's state over an engine.
     pub fn new(engine: Arc<Engine>, settings: ServerSettings) -> Self {
         let upstreams = Upstreams::new(&settings);
+        let scripts = Scripts::new(settings.scripts.clone());
         let failures = Failures::new(settings.failure_limit, FAILURES_WITHIN, FAILURE_SETS);
         // Without randomness the server still serves; ids of two runs could then meet.
         let ids = RequestIds::starting_at(engine.random_bits().unwrap_or_default());
@@ -57,6 +61,7 @@ impl App {
             engine,
             settings,
             upstreams,
+            scripts,
             tunnels: Tunnels::default(),
             load: Load::default(),
             failures,

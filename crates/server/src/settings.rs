@@ -1,6 +1,7 @@
 //! What the configuration says about the server.
 
 use ipnet::IpNet;
+use keyrack_script::PoolSettings;
 
 /// How the server behaves, apart from what is in the database.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct ServerSettings {
     pub set_up_from_anywhere: bool,
     /// The only host that the console and the API answer on, apart from other content; any if missing.
     pub console_host: Option<String>,
+    /// The processes that run scripts; without them none is run.
+    pub scripts: Option<PoolSettings>,
     /// How many 401s an address may be answered a minute, before they become 429; 0 for any number.
     pub failure_limit: u16,
 }
@@ -32,6 +35,7 @@ impl Default for ServerSettings {
             is_tls: false,
             set_up_from_anywhere: false,
             console_host: None,
+            scripts: None,
             max_connections: 20_000,
             failure_limit: 100,
         }

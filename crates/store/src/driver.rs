@@ -88,6 +88,7 @@ ids_as_args!(
     UserId,
     GroupId,
     KeyId,
+    LogId,
     RouteId,
     EventId,
     SessionId,

@@ -23,7 +23,9 @@ mod notices;
 mod organizations;
 mod people;
 mod quotas;
+mod route_logs;
 mod routes;
+mod script_versions;
 mod second_factors;
 mod secrets;
 mod sessions;
@@ -49,7 +51,9 @@ pub use notices::{DueKey, Notification, OldSecret};
 pub use organizations::{Organization, Workspace};
 pub use people::{Invitation, Member, UserAccount};
 pub use quotas::QuotaCount;
+pub use route_logs::{LogKind, RouteLog};
 pub use routes::Route;
+pub use script_versions::ScriptVersion;
 pub use second_factors::SecondFactor;
 pub use secrets::{Secret, SecretFilter};
 pub use sessions::Session;
@@ -83,7 +87,9 @@ pub fn all_statements() -> impl Iterator<Item = &'static str> {
         secrets::STATEMENTS,
         sessions::STATEMENTS,
         quotas::STATEMENTS,
+        route_logs::STATEMENTS,
         routes::STATEMENTS,
+        script_versions::STATEMENTS,
         settings::STATEMENTS,
         time::STATEMENTS,
         windows::STATEMENTS,

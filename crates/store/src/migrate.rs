@@ -41,6 +41,8 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     310 "key_names";
     400 "routes";
     410 "route_cors";
+    420 "script_versions";
+    430 "route_logs";
     500 "limits";
     510 "windows";
     600 "usage";

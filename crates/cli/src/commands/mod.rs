@@ -5,6 +5,7 @@ pub(crate) mod groups;
 pub(crate) mod init;
 pub(crate) mod keys;
 pub(crate) mod limits;
+pub(crate) mod logs;
 pub(crate) mod master_key;
 pub(crate) mod nodes;
 pub(crate) mod notifications;
@@ -56,6 +57,8 @@ pub(crate) enum Manage {
     /// Make, list and delete routes
     #[command(subcommand)]
     Routes(routes::Routes),
+    /// Show what the script behind a route wrote, and how its calls ended
+    Logs(logs::Logs),
     /// Set, show, list and delete secrets: values that callers are given
     #[command(subcommand)]
     Secrets(secrets::Secrets),
@@ -83,6 +86,7 @@ pub(crate) async fn manage(command: Manage, json: bool, settings: &Settings) -> 
         Manage::Tiers(tiers) => limits::tiers(tiers, json, settings).await?,
         Manage::Users(users) => users::run(users, json, settings).await?,
         Manage::Routes(routes) => routes::run(routes, json, settings).await?,
+        Manage::Logs(logs) => logs::run(logs, json, settings).await?,
         Manage::Secrets(secrets) => secrets::run(secrets, json, settings).await?,
         Manage::MasterKey(master_key) => master_key::run(master_key, json, settings).await?,
         Manage::Nodes => nodes::run(json, settings).await?,

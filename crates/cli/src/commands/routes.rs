@@ -1,8 +1,10 @@
 //! `keyrack routes`
 
-use anyhow::Context as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use keyrack_client::wire::{Cors, CreateRoute, Guard, Role, Route, Target, UpdateRoute};
+use keyrack_client::wire::{Cors, CreateRoute, Guard, Role, Route, ScriptVersion, Target, UpdateRoute};
 use uuid::Uuid;
 
 use crate::config::Settings;
@@ -14,6 +16,21 @@ use crate::{output, serve};
 pub(crate) enum Routes {
     /// Make a route
     Create(Box<Create>),
+    /// Put a script behind a route; the route is made if there is none of its name
+    Deploy(Box<Deploy>),
+    /// List what the script of a route said before
+    Versions {
+        /// Its name or id
+        route: String,
+    },
+    /// Put an earlier version of a route's script into use again
+    Rollback {
+        /// Its name or id
+        route: String,
+        /// Which, as `versions` lists them
+        #[arg(value_name = "VERSION")]
+        number: i64,
+    },
     /// List routes
     List,
     /// Open a route
@@ -34,7 +51,6 @@ pub(crate) enum Routes {
 }
 
 #[derive(Args)]
-#[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 pub(crate) struct Create {
     /// Its path, with :name for a segment and a final *rest
     path: String,
@@ -43,6 +59,30 @@ pub(crate) struct Create {
     /// Its name; the path if missing
     #[arg(long)]
     name: Option<String>,
+    #[command(flatten)]
+    door: Door,
+    #[command(flatten)]
+    sending: Sending,
+}
+
+#[derive(Args)]
+pub(crate) struct Deploy {
+    /// The file with the script: an ES module whose default export answers requests. - for standard input
+    file: PathBuf,
+    /// The route's name; the name of the file without .js if missing
+    #[arg(long)]
+    name: Option<String>,
+    /// The route's path; needed to make it
+    #[arg(long)]
+    path: Option<String>,
+    #[command(flatten)]
+    door: Door,
+}
+
+/// Whom a route lets in, and where it is.
+#[derive(Args)]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags")]
+struct Door {
     /// The host it answers on
     #[arg(long)]
     host: Option<String>,
@@ -79,11 +119,51 @@ pub(crate) struct Create {
     /// Let signed-in people in too
     #[arg(long)]
     sessions: bool,
-    #[command(flatten)]
-    sending: Sending,
     /// Let web pages from here call it (CORS), such as https://app.example.com, or * for anywhere; may be given several times
     #[arg(long = "cors-origin", value_name = "ORIGIN")]
     cors_origins: Vec<String>,
+}
+
+impl Door {
+    /// Whether something was said of whom it lets in.
+    fn says_whom(&self) -> bool {
+        let flags = self.public || self.any_organization || self.query_key || self.sessions;
+        let lists = self.groups.is_some() || self.keys.is_some() || self.roles.is_some();
+        flags || lists || self.scope.is_some() || self.resource.is_some() || self.workspace.is_some()
+    }
+
+    fn route(self, path: String, name: Option<String>, target: Target) -> CreateRoute {
+        let guard = self.guard();
+        CreateRoute {
+            name,
+            host: self.host,
+            path,
+            methods: self.methods,
+            enabled: None,
+            guard,
+            target,
+            cors: cors(self.cors_origins),
+        }
+    }
+
+    fn guard(&self) -> Guard {
+        Guard {
+            public: self.public.then_some(true),
+            organizations: self.any_organization.then(|| "any".to_owned()),
+            groups: self.groups.clone(),
+            keys: self.keys.clone(),
+            scope: self.scope.clone(),
+            resource: self.resource.clone(),
+            roles: self.roles.clone(),
+            workspace: self.workspace.clone(),
+            sessions: self.sessions.then_some(true),
+            query_key: self.query_key.then_some(true),
+        }
+    }
+}
+
+fn cors(origins: Vec<String>) -> Option<Cors> {
+    (!origins.is_empty()).then(|| Cors { origins, ..Cors::default() })
 }
 
 /// How requests get to the service.
@@ -122,6 +202,9 @@ pub(crate) async fn run(command: Routes, json: bool, settings: &Settings) -> any
     let client = connect::client(settings, Needs::default()).await?;
     match command {
         Routes::Create(create) => show(vec![client.create_route(&wanted(*create)).await?], json),
+        Routes::Deploy(wanted) => show(vec![deploy(&client, *wanted).await?], json),
+        Routes::Versions { route } => versions(&client, &route, json).await,
+        Routes::Rollback { route, number } => show(vec![roll_back(&client, &route, number).await?], json),
         Routes::List => show(client.list_routes().await?.data, json),
         Routes::Enable { route } => switch(&client, &route, true, json).await,
         Routes::Disable { route } => switch(&client, &route, false, json).await,
@@ -138,40 +221,73 @@ pub(crate) async fn run(command: Routes, json: bool, settings: &Settings) -> any
 }
 
 fn wanted(c: Create) -> CreateRoute {
-    let guard = Guard {
-        public: c.public.then_some(true),
-        organizations: c.any_organization.then(|| "any".to_owned()),
-        groups: c.groups,
-        keys: c.keys,
-        scope: c.scope,
-        resource: c.resource,
-        roles: c.roles,
-        workspace: c.workspace,
-        sessions: c.sessions.then_some(true),
-        query_key: c.query_key.then_some(true),
+    let target = Target::Upstream {
+        url: c.upstream,
+        strip_prefix: c.sending.strip_prefix,
+        headers: c.sending.headers.into_iter().collect(),
+        secret_headers: c.sending.secret_headers.into_iter().collect(),
+        max_body_bytes: c.sending.max_body,
+        timeout_seconds: c.sending.timeout,
+        idle_timeout_seconds: c.sending.idle_timeout,
+        http2: c.sending.http2,
     };
-    CreateRoute {
-        name: c.name,
-        host: c.host,
-        path: c.path,
-        methods: c.methods,
-        enabled: None,
-        guard,
-        target: Target::Upstream {
-            url: c.upstream,
-            strip_prefix: c.sending.strip_prefix,
-            headers: c.sending.headers.into_iter().collect(),
-            secret_headers: c.sending.secret_headers.into_iter().collect(),
-            max_body_bytes: c.sending.max_body,
-            timeout_seconds: c.sending.timeout,
-            idle_timeout_seconds: c.sending.idle_timeout,
-            http2: c.sending.http2,
-        },
-        cors: (!c.cors_origins.is_empty()).then(|| Cors { origins: c.cors_origins, ..Cors::default() }),
-    }
+    c.door.route(c.path, c.name, target)
 }
 
-type Client = keyrack_client::Client<connect::Connection>;
+/// Puts a script behind the route of its name, which is made if it is not there.
+async fn deploy(client: &Client, deploy: Deploy) -> anyhow::Result<Route> {
+    let Deploy { file, name, path, door } = deploy;
+    let source = read(&file)?;
+    let stem = file.file_stem().and_then(|stem| stem.to_str()).filter(|stem| *stem != "-");
+    let name = name.or(stem.map(str::to_owned)).context("give the route a name: --name")?;
+    let routes = client.list_routes().await?.data;
+    let mut named = routes.into_iter().filter(|route| route.name == name || route.id.to_string() == name);
+    let Some(route) = named.next() else {
+        let path = path.with_context(|| format!("there is no route {name}; give a path to make it: --path"))?;
+        return Ok(client.create_route(&door.route(path, Some(name), Target::Script { source })).await?);
+    };
+    if named.next().is_some() {
+        bail!("several routes are called {name}; give an id: --name");
+    }
+    if door.host.is_some() {
+        bail!("the host of a route stays what it is; make another route");
+    }
+    let patch = UpdateRoute {
+        path,
+        methods: door.methods.clone(),
+        guard: door.says_whom().then(|| door.guard()),
+        target: Some(Target::Script { source }),
+        cors: cors(door.cors_origins).map(Some),
+        ..UpdateRoute::default()
+    };
+    Ok(client.update_route(route.id, &patch).await?)
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    if file == Path::new("-") {
+        return std::io::read_to_string(std::io::stdin()).context("standard input cannot be read");
+    }
+    std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))
+}
+
+async fn versions(client: &Client, route: &str, json: bool) -> anyhow::Result<()> {
+    let versions = client.list_script_versions(find(client, route).await?).await?.data;
+    if json {
+        return output::json(&versions);
+    }
+    let row = |v: ScriptVersion| [v.version.to_string(), v.created_at.to_string(), v.bytes.to_string()];
+    output::table(["version", "since", "bytes"], versions.into_iter().map(row));
+    Ok(())
+}
+
+async fn roll_back(client: &Client, route: &str, version: i64) -> anyhow::Result<Route> {
+    let id = find(client, route).await?;
+    let source = client.get_script_version(id, version).await?.source.context("the server left the script out")?;
+    let patch = UpdateRoute { target: Some(Target::Script { source }), ..UpdateRoute::default() };
+    Ok(client.update_route(id, &patch).await?)
+}
+
+pub(crate) type Client = keyrack_client::Client<connect::Connection>;
 
 async fn switch(client: &Client, route: &str, enabled: bool, json: bool) -> anyhow::Result<()> {
     let id = find(client, route).await?;
@@ -179,7 +295,7 @@ async fn switch(client: &Client, route: &str, enabled: bool, json: bool) -> anyh
     show(vec![client.update_route(id, &patch).await?], json)
 }
 
-async fn find(client: &Client, name_or_id: &str) -> anyhow::Result<Uuid> {
+pub(crate) async fn find(client: &Client, name_or_id: &str) -> anyhow::Result<Uuid> {
     let routes = client.list_routes().await?.data;
     let found = routes.into_iter().find(|r| r.name == name_or_id || r.id.to_string() == name_or_id);
     found.map(|r| r.id).with_context(|| format!("there is no route {name_or_id}"))
@@ -190,12 +306,15 @@ fn show(routes: Vec<Route>, json: bool) -> anyhow::Result<()> {
         return output::json(&routes);
     }
     let row = |r: Route| {
-        let Target::Upstream { url, .. } = r.target;
+        let target = match r.target {
+            Target::Upstream { url, .. } => url,
+            Target::Script { .. } => "a script".to_owned(),
+        };
         let place = format!("{}{}", r.host.unwrap_or_default(), r.path);
         let open = if r.enabled { "open" } else { "closed" }.to_owned();
         let guard = serde_json::json!(r.guard).to_string();
-        [r.id.to_string(), r.name, place, r.methods.join(" "), open, guard, url]
+        [r.id.to_string(), r.name, place, r.methods.join(" "), open, guard, target]
     };
-    output::table(["id", "name", "path", "methods", "state", "guard", "upstream"], routes.into_iter().map(row));
+    output::table(["id", "name", "path", "methods", "state", "guard", "target"], routes.into_iter().map(row));
     Ok(())
 }

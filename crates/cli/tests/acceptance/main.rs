@@ -10,6 +10,7 @@ mod lasting;
 mod rate_limits;
 mod saas_boilerplate;
 mod schemastack;
+mod scripts;
 mod secrets;
 mod smallstack;
 mod smally;

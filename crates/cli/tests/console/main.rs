@@ -9,5 +9,6 @@ mod organization;
 mod people;
 mod safety;
 mod screens;
+mod scripts;
 mod support;
 mod walks;

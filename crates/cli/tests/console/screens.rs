@@ -16,6 +16,7 @@ pub(crate) struct Furnished {
     secret: String,
     pub(crate) group: String,
     pub(crate) route: String,
+    script: String,
     _service: Upstream,
 }
 
@@ -45,6 +46,12 @@ impl Furnished {
         desk.make("/api/routes", public).await;
         let door = json!({"name": "Contacts list", "path": "/contacts", "guard": guard, "target": target});
         desk.make("/api/routes", door).await;
+        let source = "export default async (request, ctx) => {\n  console.log('asked', ctx.query);\n  if (ctx.query.fail) throw new Error('it fails');\n  return Response.json({ hello: 'world' });\n};\n";
+        let target = json!({"kind": "script", "source": source});
+        let script = json!({"name": "Report", "path": "/run/report", "guard": {"public": true}, "target": target});
+        let script = text(&desk.make("/api/routes", script).await["id"]);
+        desk.http().get("/run/report?a=b").send().await.expect_status(200);
+        desk.http().get("/run/report?fail=1").send().await.expect_status(500);
         let mut secret = None;
         for new in [
             json!({"name": "DATABASE_URL", "value": "postgres://prod", "scope": "global", "comment": "The production database"}),
@@ -80,13 +87,22 @@ impl Furnished {
         desk.add_person("grace@acme.test", "admin", "the password of grace").await;
         desk.make("/api/members", json!({"email": "linus@acme.test", "role": "member"})).await;
         let (key, rotating, secret) = (id(2), id(1), secret.unwrap());
-        Self { desk, key, rotating, secret, group: text(&group["id"]), route: text(&route["id"]), _service: service }
+        Self {
+            desk,
+            key,
+            rotating,
+            secret,
+            group: text(&group["id"]),
+            route: text(&route["id"]),
+            script,
+            _service: service,
+        }
     }
 
     /// Every page that is opened by its address, with a name for its picture.
     pub(crate) fn pages(&self) -> Vec<(&'static str, String)> {
         let at = |path: &str| format!("/organizations/acme{path}");
-        let Self { key, rotating, secret, group, route, .. } = self;
+        let Self { key, rotating, secret, group, route, script, .. } = self;
         vec![
             ("organizations", "/organizations".to_owned()),
             ("overview", at("")),
@@ -106,6 +122,8 @@ impl Furnished {
             ("routes", at("/routes")),
             ("route-new", at("/routes/new")),
             ("route", at(&format!("/routes/{route}"))),
+            ("route-script", at(&format!("/routes/{script}"))),
+            ("script", at(&format!("/routes/{script}/script"))),
             ("secrets", at("/secrets")),
             ("secrets-filtered", at("/secrets?scope=group&owner=analytics")),
             ("secret-new", at("/secrets/new")),

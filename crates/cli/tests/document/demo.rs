@@ -19,7 +19,7 @@ fn every_line_that_the_demo_prints_gives_the_status_it_promises() {
         Some((status.parse::<u16>().ok()?, call.trim()))
     });
     let calls: Vec<(u16, &str)> = calls.collect();
-    assert_eq!(calls.len(), 13, "{printed}");
+    assert_eq!(calls.len(), 14, "{printed}");
     for (status, call) in calls {
         let script = format!("{}\n{} -s", variables.join("\n"), call);
         let answer = Command::new("bash").args(["-c", &script]).output().unwrap();

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::text::{
     GroupReference, HeaderName, HeaderValue, Host, KeyId, Method, Name, Organizations, Origin, PathPattern, PathPrefix,
-    Resource, Scope, SecretName, ServiceUrl, WorkspaceReference,
+    Resource, Scope, ScriptSource, SecretName, ServiceUrl, WorkspaceReference,
 };
 use super::{Role, given, present};
 
@@ -126,6 +126,27 @@ pub enum Target {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         http2: bool,
     },
+    /// A small function in JavaScript. Saving one needs `keyrack.secrets:read`: it may ask for its callers' secrets.
+    Script {
+        /// An ES module: `export default async function (request, ctx) { return new Response("hello"); }`.
+        #[schema(value_type = ScriptSource, examples("export default () => new Response(\"hello\");"))]
+        source: String,
+    },
+}
+
+/// What the script of a route says, or said before.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ScriptVersion {
+    /// From 1.
+    pub version: i64,
+    /// How long it is.
+    pub bytes: u64,
+    /// Since when.
+    pub created_at: Timestamp,
+    /// The module; left out in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub source: Option<String>,
 }
 
 impl Target {

@@ -113,6 +113,14 @@ texts! {
     WorkspaceReference { extensions(Some(to("workspace"))) }
     /// The id of a route.
     RouteId { format(UUID), extensions(Some(to("route"))) }
+    /// An ES module in JavaScript whose default export is a function.
+    ScriptSource { min_length(Some(1)), max_length(Some(131_072)), content_media_type("text/javascript") }
+    /// The number of a version of a route's script, from 1.
+    ScriptVersionNumber {
+        schema_type(SchemaType::new(Type::Integer)), format(INT64), extensions(Some(to("script_version"))),
+    }
+    /// The id of a line of a route's log.
+    RouteLogId { format(UUID), extensions(Some(to("cursor"))) }
     /// The name of a secret.
     SecretName { min_length(Some(1)), max_length(Some(128)), pattern(Some("^[A-Za-z0-9_-]+$")) }
     /// The value of a secret: at most 16,384 bytes.

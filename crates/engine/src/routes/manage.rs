@@ -9,6 +9,7 @@ use keyrack_store::{INSTANCE, Route, SubjectKind, Writer};
 use super::guard::{GuardText, resolve_guard};
 use super::table::read_door;
 use super::target::{check_target, read_cors};
+use super::versions::{keep_version, without_source};
 use super::{NewRoute, RESERVED, RESERVED_WELL_KNOWN, RoutePatch, USUAL_METHODS};
 use crate::actor::{Context, authority_of};
 use crate::engine::{Engine, Subject};
@@ -42,6 +43,7 @@ impl Engine {
         let mut writer = self.begin_route(ctx, &route, &keys, new.target.learns_secrets()).await?;
         refuse_clash(&mut writer, &route).await?;
         writer.insert_route(&route).await?;
+        keep_version(&mut writer, &route).await?;
         let event = self.event(ctx, "route.created", about(&route))?;
         self.commit(writer, event).await?;
         Ok(route)
@@ -107,6 +109,7 @@ impl Engine {
         }
         refuse_clash(&mut writer, &after).await?;
         writer.update_route(&after).await?;
+        keep_version(&mut writer, &after).await?;
         let event = self.event(ctx, "route.changed", about(&after))?;
         self.commit(writer, event).await?;
         Ok(after)
@@ -118,6 +121,7 @@ impl Engine {
         let (mut writer, _) = self.begin(ctx).await?;
         writer.find_route(ctx.organization, id).await?.ok_or(Error::NotFound("route"))?;
         writer.delete_route(ctx.organization, id).await?;
+        writer.delete_route_log(id).await?;
         let event = self.event(ctx, "route.deleted", about(&route))?;
         self.commit(writer, event).await.map(|_| ())
     }
@@ -240,7 +244,7 @@ fn about(route: &Route) -> Subject<'_> {
         "methods": route.methods,
         "enabled": route.enabled,
         "guard": route.guard,
-        "target": route.target,
+        "target": without_source(&route.target),
         "cors": route.cors,
     });
     Subject { kind: SubjectKind::Route, id: route.id.0, name: &route.name, data }

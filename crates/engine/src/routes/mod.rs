@@ -1,13 +1,17 @@
 //! Routes: guarded doors to other services.
 
 mod guard;
+mod logs;
 mod manage;
 mod table;
 mod target;
+mod versions;
 
 pub use guard::GuardText;
+pub use logs::LogLine;
+pub(crate) use logs::RouteLogs;
 pub use table::{LiveRoute, RouteMatch, RouteTable};
-pub use target::{Cors, Target, Upstream};
+pub use target::{Cors, MAX_SCRIPT, Script, Target, Upstream};
 
 /// The setting that names the organization which owns the default host.
 pub(crate) const DEFAULT_ORGANIZATION: &str = "default_organization";

@@ -1,13 +1,13 @@
 //! Routes in memory, and how the one for a request is found.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use keyrack_core::decide::Place;
 use keyrack_core::guard::{Admitted, Audience};
 use keyrack_core::pattern::{Pattern, Table};
-use keyrack_core::{Guard, OrganizationId, WorkspaceId};
+use keyrack_core::{Guard, OrganizationId, RouteId, WorkspaceId};
 use keyrack_store::Route;
 
 use super::guard::{GuardText, read_guard};
@@ -46,6 +46,16 @@ impl LiveRoute {
 
     fn takes(&self, method: &str) -> bool {
         self.route.enabled && self.route.methods.iter().any(|m| m == method)
+    }
+
+    /// Whether its pattern matches a path, as it is written.
+    pub fn takes_path(&self, path: &str) -> bool {
+        self.pattern.matches(path)
+    }
+
+    /// What the parameters of its path stand for, in a path that it matches.
+    pub fn params<'p>(&self, path: &'p str) -> Vec<(&str, &'p str)> {
+        self.pattern.bind(path)
     }
 
     /// The same where the route was named and not found by the path, which may be unknown or another one. `None` too if the
@@ -126,6 +136,13 @@ impl RouteTable {
         }
         self.0.store(Arc::new(arranged));
     }
+
+    /// The routes behind which there are scripts.
+    pub(super) fn scripts(&self) -> BTreeSet<RouteId> {
+        let arranged = self.0.load();
+        let all = arranged.named.values().flatten();
+        all.filter(|live| matches!(live.target, Target::Script(_))).map(|live| live.route.id).collect()
+    }
 }
 
 /// What a stored route says.
@@ -145,6 +162,11 @@ pub(super) fn read_door(route: &Route) -> Option<Door> {
 }
 
 impl Engine {
+    /// A route as it is in memory; `None` also if no process has read it yet.
+    pub fn live_route(&self, organization: OrganizationId, id: RouteId) -> Option<Arc<LiveRoute>> {
+        self.routes.0.load().named.get(&(organization, id.to_string()))?.clone()
+    }
+
     /// The open route of an organization that has this name, if no other has it, or this id, and takes the method.
     pub fn find_named_route(&self, slug: &str, name_or_id: &str, method: &str) -> Option<Arc<LiveRoute>> {
         let organization = self.directory.resolve(slug)?.organization.id;

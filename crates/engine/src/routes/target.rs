@@ -14,6 +14,8 @@ const MAX_HEADERS: usize = 32;
 const MAX_HEADER_VALUE: usize = 1024;
 /// The longest a service may be given to answer, or to be silent: a day.
 const MAX_SECONDS: u32 = 24 * 60 * 60;
+/// The longest script, in bytes.
+pub const MAX_SCRIPT: usize = 128 * 1024;
 /// How many origins may call a route, and how many names of headers it may list.
 const MAX_LISTED: usize = 64;
 
@@ -23,6 +25,8 @@ const MAX_LISTED: usize = 64;
 pub enum Target {
     /// Another HTTP service.
     Upstream(Upstream),
+    /// A small function in JavaScript.
+    Script(Script),
 }
 
 impl Target {
@@ -33,9 +37,19 @@ impl Target {
 
     /// Whether what is behind the route learns secrets: then whoever says where it is must be allowed to read them.
     pub(super) fn learns_secrets(&self) -> bool {
-        let Self::Upstream(upstream) = self;
-        !upstream.secret_headers.is_empty()
+        match self {
+            Self::Upstream(upstream) => !upstream.secret_headers.is_empty(),
+            Self::Script(_) => true,
+        }
     }
+}
+
+/// A small function in JavaScript: an ES module whose default export answers requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Script {
+    /// The module.
+    pub source: String,
 }
 
 /// Another HTTP service, and how requests get there.
@@ -96,7 +110,10 @@ impl Cors {
 
 /// Refuses a target that no request could be sent to, or that would let a request through as what it is not.
 pub(super) fn check_target(target: &Target, path: &str) -> Result<()> {
-    let Target::Upstream(upstream) = target;
+    let upstream = match target {
+        Target::Upstream(upstream) => upstream,
+        Target::Script(script) => return check_script(script),
+    };
     upstream::check(&upstream.url).map_err(|error| Error::invalid("target.url", error))?;
     if let Some(prefix) = &upstream.strip_prefix {
         check_prefix(prefix, path)?;
@@ -124,6 +141,17 @@ pub(super) fn check_target(target: &Target, path: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether it can be read as JavaScript is for whoever runs it to say.
+fn check_script(script: &Script) -> Result<()> {
+    let refused = |message| Err(Error::invalid("target.source", message));
+    match script.source.len() {
+        0 => refused("must not be empty"),
+        length if length > MAX_SCRIPT => refused("must have at most 131072 bytes"),
+        _ if script.source.contains('\0') => refused("must not contain the character U+0000"),
+        _ => Ok(()),
+    }
 }
 
 /// What is cut off is there in every path that the route takes.

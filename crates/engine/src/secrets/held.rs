@@ -166,6 +166,13 @@ impl Engine {
         held.map(|held| self.opened(&held)).transpose()
     }
 
+    /// The secret of this name and this kind of scope (`global`, `route`, `group`, `key`) that a caller is given.
+    pub fn secret_of(&self, seeker: &Seeker, scope: &str, name: &str) -> Result<Option<SecretText>> {
+        let mut scopes = seeker.scopes().filter(|known| known.as_str() == scope);
+        let held = scopes.find_map(|scope| self.secrets.find(seeker.organization, scope, name));
+        held.map(|held| self.opened(&held)).transpose()
+    }
+
     /// Every secret of this name that a caller could be given, the one that counts first.
     pub fn secrets_for(&self, seeker: &Seeker, name: &str) -> Result<Vec<(SecretScope, SecretText)>> {
         let held = seeker.scopes().filter_map(|scope| self.secrets.find(seeker.organization, scope, name));

@@ -19,6 +19,7 @@ mod organizations;
 mod overview;
 mod profile;
 mod routes;
+mod scripts;
 mod secrets;
 mod settings;
 mod show;
@@ -106,6 +107,9 @@ pub(crate) fn router(app: App) -> Router<App> {
         .add(manage("routes", Write), at!("/routes/{id}"), get(routes::show).post(routes::change))
         .add(manage("routes", Write), at!("/routes/{id}/switch"), post(routes::switch))
         .add(manage("routes", Write), at!("/routes/{id}/delete"), post(routes::delete))
+        .add(manage("routes", Write), at!("/routes/{id}/script"), get(scripts::show).post(scripts::save))
+        .add(manage("secrets", Read), at!("/routes/{id}/script/try"), post(scripts::try_it))
+        .add(manage("routes", Read), at!("/routes/{id}/log"), get(scripts::log))
         .add(manage("secrets", Read), at!("/secrets"), get(secrets::list))
         .add(manage("secrets", Write), at!("/secrets/new"), get(secrets::show_new).post(secrets::create))
         .add(manage("secrets", Write), at!("/secrets/{id}"), get(secrets::show).post(secrets::change))

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use keyrack_core::{Role, RouteId};
-use keyrack_engine::{GuardText, NewRoute, Route, RoutePatch, Target, Upstream};
+use keyrack_engine::{GuardText, NewRoute, Route, RoutePatch, Script, Target, Upstream};
 use uuid::Uuid;
 
 use super::entry::redirect;
@@ -27,7 +27,8 @@ struct Row {
     methods: String,
     asks: String,
     is_public: bool,
-    target: String,
+    /// The address of the service behind it; nothing if it is a script.
+    target: Option<String>,
     is_open: bool,
 }
 
@@ -58,11 +59,15 @@ pub(super) fn asks(guard: &GuardText) -> String {
     parts.join(", ")
 }
 
-fn upstream(route: &Route) -> Upstream {
-    match serde_json::from_value(route.target.clone()) {
-        Ok(Target::Upstream(upstream)) => upstream,
-        Err(_) => Upstream::default(),
-    }
+/// What a script says that was just made.
+const FIRST_SCRIPT: &str = "export default async function (request, ctx) {
+  return Response.json({ hello: ctx.authenticatedKey?.name ?? \"world\" });
+}
+";
+
+/// What is behind a route. Of one that cannot be read, a service without an address.
+pub(super) fn target_of(route: &Route) -> Target {
+    serde_json::from_value(route.target.clone()).unwrap_or_else(|_| Target::upstream(""))
 }
 
 impl Row {
@@ -76,7 +81,10 @@ impl Row {
             methods: route.methods.join(" "),
             asks: asks(&guard),
             is_public: guard.public,
-            target: upstream(route).url,
+            target: match target_of(route) {
+                Target::Upstream(upstream) => Some(upstream.url),
+                Target::Script(_) => None,
+            },
             is_open: route.enabled,
         }
     }
@@ -101,6 +109,7 @@ struct Typed {
     name: String,
     path: String,
     methods: Vec<(&'static str, bool)>,
+    is_script: bool,
     url: String,
     strip_prefix: String,
     /// Lines of a header and the secret it tells.
@@ -124,6 +133,7 @@ impl Typed {
             name: raw("name"),
             path: raw("path"),
             methods: METHODS.map(|method| (method, chosen.iter().any(|c| c == method))).to_vec(),
+            is_script: raw("kind") == "script",
             url: raw("url"),
             strip_prefix: raw("strip_prefix"),
             secret_headers: raw("secret_headers"),
@@ -140,7 +150,11 @@ impl Typed {
     }
 
     fn of_route(app: &App, route: &Route) -> Self {
-        let (guard, upstream) = (app.engine.show_guard(route), upstream(route));
+        let guard = app.engine.show_guard(route);
+        let (is_script, upstream) = match target_of(route) {
+            Target::Upstream(upstream) => (false, upstream),
+            Target::Script(_) => (true, Upstream::default()),
+        };
         let who = match (guard.public, guard.organizations.as_deref()) {
             (true, _) => "public",
             (_, Some("any")) => "any",
@@ -152,6 +166,7 @@ impl Typed {
             name: route.name.clone(),
             path: route.path.clone(),
             methods: METHODS.map(|method| (method, route.methods.iter().any(|m| m == method))).to_vec(),
+            is_script,
             url: upstream.url,
             strip_prefix: upstream.strip_prefix.unwrap_or_default(),
             who: who.to_owned(),
@@ -206,8 +221,14 @@ fn errors(mut error: ApiError) -> Result<Errors, ApiError> {
     Errors::of(error, &FIELDS)
 }
 
-/// The address of the service, and whatever else was said of it before.
-fn target(form: &Form, before: Upstream) -> Result<Target, ApiError> {
+/// A script, as it was before; or the address of a service, and whatever else was said of it before.
+fn target(form: &Form, before: Option<Target>) -> Result<Target, ApiError> {
+    let before = match (form.raw("kind"), before) {
+        ("script", Some(Target::Script(script))) => return Ok(Target::Script(script)),
+        ("script", _) => return Ok(Target::Script(Script { source: FIRST_SCRIPT.to_owned() })),
+        (_, Some(Target::Upstream(upstream))) => upstream,
+        _ => Upstream::default(),
+    };
     let lines = form.raw("secret_headers").lines().map(str::trim).filter(|line| !line.is_empty());
     let told = lines.map(|line| {
         let (header, secret) = line.split_once(':').ok_or_else(|| {
@@ -252,7 +273,7 @@ pub(super) async fn show_new(State(app): State<App>, visit: Visit) -> Result<Res
 
 /// `POST .../routes/new`
 pub(super) async fn create(State(app): State<App>, visit: Visit, form: Form) -> Result<Response, ApiError> {
-    let created = match guard(&form).and_then(|guard| Ok((guard, target(&form, Upstream::default())?))) {
+    let created = match guard(&form).and_then(|guard| Ok((guard, target(&form, None)?))) {
         Ok((guard, target)) => {
             let new = NewRoute {
                 name: form.raw("name").to_owned(),
@@ -269,7 +290,10 @@ pub(super) async fn create(State(app): State<App>, visit: Visit, form: Form) -> 
         Err(error) => Err(error),
     };
     match created {
-        Ok(route) => Ok(redirect(&format!("{}/routes/{}?done=route-created", visit.frame.base(), route.id))),
+        Ok(route) => {
+            let script = if matches!(target_of(&route), Target::Script(_)) { "/script" } else { "" };
+            Ok(redirect(&format!("{}/routes/{}{script}?done=route-created", visit.frame.base(), route.id)))
+        }
         Err(error) => page(&app, visit, errors(error)?, Typed::of_form(&form), None),
     }
 }
@@ -293,7 +317,7 @@ pub(super) async fn change(
     form: Form,
 ) -> Result<Response, ApiError> {
     let route = app.engine.get_route(&visit.context, RouteId(id)).await?;
-    let changed = match guard(&form).and_then(|guard| Ok((guard, target(&form, upstream(&route))?))) {
+    let changed = match guard(&form).and_then(|guard| Ok((guard, target(&form, Some(target_of(&route)))?))) {
         Ok((guard, target)) => {
             let patch = RoutePatch {
                 name: Some(form.raw("name").to_owned()),

@@ -3,7 +3,7 @@
 use http::Uri;
 
 /// Every one of them.
-const TOASTS: [(&str, &str); 35] = [
+const TOASTS: [(&str, &str); 36] = [
     ("welcome", "Signed in."),
     ("key-changed", "The key is changed."),
     ("key-disabled", "The key is disabled. Nothing accepts it."),
@@ -25,6 +25,7 @@ const TOASTS: [(&str, &str); 35] = [
     ("joined", "You are a member now."),
     ("route-created", "The route is created."),
     ("route-changed", "The route is changed."),
+    ("script-saved", "The script is saved. It answers from now on."),
     ("route-deleted", "The route is deleted."),
     ("secret-created", "The secret is created. Callers are given it from now on."),
     ("secret-changed", "The secret is changed."),

@@ -2,7 +2,7 @@
 
 use keyrack_client::wire;
 use keyrack_core::Role;
-use keyrack_engine::{Cors, GuardText, Route, Target, Upstream};
+use keyrack_engine::{Cors, GuardText, LogKind, Route, RouteLog, Script, ScriptVersion, Target, Upstream};
 
 use super::Wire as _;
 
@@ -39,48 +39,86 @@ fn guard(g: GuardText) -> wire::Guard {
 
 /// A target from the wire.
 pub(crate) fn target(t: wire::Target) -> Target {
-    let wire::Target::Upstream {
-        url,
-        strip_prefix,
-        headers,
-        secret_headers,
-        max_body_bytes,
-        timeout_seconds,
-        idle_timeout_seconds,
-        http2,
-    } = t;
-    Target::Upstream(Upstream {
-        url,
-        strip_prefix,
-        headers,
-        secret_headers,
-        max_body_bytes,
-        timeout_seconds,
-        idle_timeout_seconds,
-        http2,
-    })
+    match t {
+        wire::Target::Upstream {
+            url,
+            strip_prefix,
+            headers,
+            secret_headers,
+            max_body_bytes,
+            timeout_seconds,
+            idle_timeout_seconds,
+            http2,
+        } => Target::Upstream(Upstream {
+            url,
+            strip_prefix,
+            headers,
+            secret_headers,
+            max_body_bytes,
+            timeout_seconds,
+            idle_timeout_seconds,
+            http2,
+        }),
+        wire::Target::Script { source } => Target::Script(Script { source }),
+    }
 }
 
 fn shown_target(t: Target) -> wire::Target {
-    let Target::Upstream(Upstream {
-        url,
-        strip_prefix,
-        headers,
-        secret_headers,
-        max_body_bytes,
-        timeout_seconds,
-        idle_timeout_seconds,
-        http2,
-    }) = t;
-    wire::Target::Upstream {
-        url,
-        strip_prefix,
-        headers,
-        secret_headers,
-        max_body_bytes,
-        timeout_seconds,
-        idle_timeout_seconds,
-        http2,
+    match t {
+        Target::Upstream(Upstream {
+            url,
+            strip_prefix,
+            headers,
+            secret_headers,
+            max_body_bytes,
+            timeout_seconds,
+            idle_timeout_seconds,
+            http2,
+        }) => wire::Target::Upstream {
+            url,
+            strip_prefix,
+            headers,
+            secret_headers,
+            max_body_bytes,
+            timeout_seconds,
+            idle_timeout_seconds,
+            http2,
+        },
+        Target::Script(Script { source }) => wire::Target::Script { source },
+    }
+}
+
+/// A version of a script for the wire, without what it says.
+pub(crate) fn script_version(v: &ScriptVersion) -> wire::ScriptVersion {
+    let bytes = u64::try_from(v.source.len()).unwrap_or(u64::MAX);
+    wire::ScriptVersion { version: v.version, bytes, created_at: v.created_at, source: None }
+}
+
+/// A line of a route's log for the wire.
+pub(crate) fn route_log(l: RouteLog) -> wire::RouteLog {
+    wire::RouteLog {
+        id: l.id.0,
+        at: l.at,
+        request_id: l.request,
+        kind: match l.kind {
+            LogKind::Line => wire::RouteLogKind::Line,
+            LogKind::Answered => wire::RouteLogKind::Answered,
+            LogKind::Failed => wire::RouteLogKind::Failed,
+            LogKind::Rejected => wire::RouteLogKind::Rejected,
+        },
+        level: match l.level {
+            0 => wire::RouteLogLevel::Debug,
+            1 => wire::RouteLogLevel::Info,
+            2 => wire::RouteLogLevel::Warn,
+            _ => wire::RouteLogLevel::Error,
+        },
+        message: l.message,
+        method: l.method,
+        status: l.status,
+        milliseconds: l
+            .micros
+            .map(|micros| std::time::Duration::from_micros(micros.unsigned_abs()).as_secs_f64() * 1e3),
+        key: l.key.map(|(id, name)| wire::RouteLogKey { id: id.0, name }),
     }
 }
 

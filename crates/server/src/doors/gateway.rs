@@ -12,11 +12,12 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use keyrack_core::decide::Place;
-use keyrack_engine::{Standing, Visit};
+use keyrack_engine::{RouteMatch, Script, Standing, Target, Upstream, Visit};
 
 use super::cors::{self, Shown};
 use super::decide::{Asked, Decided, decide, identity};
 use super::headers::Identity;
+use super::script::{self, Calling, Record, ScriptHost};
 use super::secret_headers::SecretHeaders;
 use super::sending::{self, Origin, Sending};
 use super::tunnel::{self, Handshake};
@@ -97,17 +98,61 @@ async fn forward(
         extensions: &request.extensions,
         place: found.route.place(found.path, app.engine.directory()).unwrap_or(Place::Elsewhere),
     };
-    let decided = decide(app, Door::Gateway, &found.route, &asked).await?;
-    let Decided { mut verdict, mut visit, session, keeps_authorization } = decided;
+    let decided = match decide(app, Door::Gateway, &found.route, &asked).await {
+        Ok(decided) => decided,
+        Err(refusal) => {
+            if matches!(found.route.target, Target::Script(_)) {
+                script::rejected(app, &found.route, request.method, id, &refusal);
+            }
+            return Err(refusal);
+        }
+    };
+    let Decided { mut verdict, visit, session, keeps_authorization } = decided;
     passage.counted = verdict.standing.take();
     let origin = Origin::of(app, &request);
     let handshake = Handshake::of(&mut request);
     let identity = identity(app, &verdict, session.as_ref())?;
-    let secrets = SecretHeaders::of(app, &found.route, &verdict, id);
-    // What it was decided by is not held on to while the upstream takes its time.
-    drop(verdict);
-    hand_over(&mut request, identity, keeps_authorization, id);
-    let upstream = sending::upstream(&found.route);
+    // What it was decided by is not held on to while the target takes its time.
+    match &found.route.target {
+        Target::Upstream(upstream) => {
+            let secrets = SecretHeaders::of(app, &found.route, upstream, &verdict, id);
+            drop(verdict);
+            hand_over(&mut request, identity, keeps_authorization, id);
+            let let_in = LetIn { request, body, origin, visit, id };
+            to_upstream(app, &found, upstream, let_in, handshake, secrets).await
+        }
+        Target::Script(script) => {
+            let calling = Calling::of(&verdict);
+            let record = Record::begin(app, &verdict, request.method.clone(), id);
+            let host = ScriptHost::of(app, &found.route, &verdict);
+            drop(verdict);
+            hand_over(&mut request, identity, keeps_authorization, id);
+            let let_in = LetIn { request, body, origin, visit, id };
+            // On the heap: requests to upstreams need not be as large as these.
+            Box::pin(to_script(app, &found, script, let_in, calling, record, host)).await
+        }
+    }
+}
+
+/// A request that was let in, less what is between its caller and us.
+struct LetIn {
+    request: Parts,
+    body: Body,
+    origin: Origin,
+    visit: Visit,
+    id: RequestId,
+}
+
+/// Sends it on to the service behind the route.
+async fn to_upstream(
+    app: &App,
+    found: &RouteMatch<'_>,
+    upstream: &Upstream,
+    let_in: LetIn,
+    handshake: Option<Handshake>,
+    secrets: Result<SecretHeaders, ApiError>,
+) -> Result<Response, ApiError> {
+    let LetIn { request, body, origin, mut visit, id } = let_in;
     let answered = match (secrets, upstream.max_body_bytes) {
         (Err(refusal), _) => Err(refusal),
         (_, Some(most)) if body.size_hint().lower() > most => Err(sending::too_large()),
@@ -116,7 +161,7 @@ async fn forward(
             let sent = carried.clone();
             let is_websocket = handshake.is_some();
             let sending = Sending { origin, request, body, carried, secrets, is_websocket, id };
-            sending.send(app, &found).await.map(|answer| (answer, sent))
+            sending.send(app, found, upstream).await.map(|answer| (answer, sent))
         }
     };
     visit.answered(match &answered {
@@ -129,6 +174,44 @@ async fn forward(
         return switched(app, answer, handshake, idle, visit);
     }
     Ok(returned(answer.map(|body| carried::answered(body, idle, visit, sent))))
+}
+
+/// Has the script behind the route answer it.
+async fn to_script(
+    app: &App,
+    found: &RouteMatch<'_>,
+    script: &Script,
+    let_in: LetIn,
+    calling: Calling,
+    record: Record,
+    host: ScriptHost<'_>,
+) -> Result<Response, ApiError> {
+    let LetIn { request, body, origin, mut visit, id } = let_in;
+    let answered = match script::read_body(body).await {
+        Ok(body) => {
+            let came = body.len();
+            let call = calling.call(script, found, request, origin, &body, id);
+            let outcome = app.scripts.run(found.route.route.id, call, body, &host).await;
+            match outcome {
+                Ok((answer, body)) => {
+                    record.answered(app, &found.route, &host, answer.status);
+                    Ok(((answer, body), came))
+                }
+                Err(fault) => Err(record.failed(app, &found.route, &host, &fault)),
+            }
+        }
+        Err(refusal) => {
+            record.refused(app, &found.route, &refusal);
+            Err(refusal)
+        }
+    };
+    visit.answered(match &answered {
+        Ok(((answer, _), _)) => answer.status,
+        Err(refusal) => refusal.status.as_u16(),
+    });
+    let ((answer, body), came) = answered?;
+    visit.carried(came as u64, body.len() as u64);
+    Ok(returned(script::response(&answer, body)))
 }
 
 /// Takes off a request what is between its caller and us, and puts on who calls.

@@ -10,6 +10,7 @@ pub mod gateway;
 pub mod headers;
 pub(crate) mod host;
 pub(crate) mod limits;
+pub(crate) mod script;
 mod secret_headers;
 mod sending;
 pub(crate) mod tunnel;

@@ -2,10 +2,9 @@
 
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use keyrack_engine::{LiveRoute, Seeker, Verdict};
+use keyrack_engine::{LiveRoute, Seeker, Upstream, Verdict};
 
 use super::headers::remove_alike;
-use super::sending::upstream;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::request_id::RequestId;
@@ -17,8 +16,14 @@ pub(super) struct SecretHeaders(Vec<(HeaderName, HeaderValue)>);
 impl SecretHeaders {
     /// Those of a route, for whoever was let in. If one is missing nobody is let through: the service might take something else in its
     /// place that lets the caller do more.
-    pub(super) fn of(app: &App, route: &LiveRoute, verdict: &Verdict, id: RequestId) -> Result<Self, ApiError> {
-        let mapped = &upstream(route).secret_headers;
+    pub(super) fn of(
+        app: &App,
+        route: &LiveRoute,
+        upstream: &Upstream,
+        verdict: &Verdict,
+        id: RequestId,
+    ) -> Result<Self, ApiError> {
+        let mapped = &upstream.secret_headers;
         if mapped.is_empty() {
             return Ok(Self::default());
         }

@@ -14,7 +14,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use keyrack_core::carrier;
-use keyrack_engine::{LiveRoute, RouteMatch, Target, Upstream};
+use keyrack_engine::{RouteMatch, Upstream};
 use tokio::time::{Instant, sleep_until};
 
 use super::carried::{Carried, Failure};
@@ -37,12 +37,6 @@ pub(super) fn idle(upstream: &Upstream) -> Duration {
     upstream.idle_timeout_seconds.map_or(IDLE, |seconds| Duration::from_secs(seconds.into()))
 }
 
-/// The service behind a route.
-pub(super) fn upstream(route: &LiveRoute) -> &Upstream {
-    let Target::Upstream(upstream) = &route.target;
-    upstream
-}
-
 /// Where a request came from, as far as we know it.
 pub(super) struct Origin {
     address: Option<IpAddr>,
@@ -52,6 +46,12 @@ pub(super) struct Origin {
 }
 
 impl Origin {
+    /// Scheme and host, as its caller wrote the beginning of its address.
+    pub(super) fn base(&self) -> String {
+        let host = self.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+        format!("{}://{host}", self.scheme)
+    }
+
     /// Read before anything of the request is taken off: `Connection` can name any header.
     pub(super) fn of(app: &App, request: &Parts) -> Self {
         let (headers, extensions) = (&request.headers, &request.extensions);
@@ -81,13 +81,17 @@ pub(super) struct Sending {
 
 impl Sending {
     /// Sends it on to the service of the route, and waits for the beginning of its answer.
-    pub(super) async fn send(self, app: &App, found: &RouteMatch<'_>) -> Result<Response<Incoming>, ApiError> {
+    pub(super) async fn send(
+        self,
+        app: &App,
+        found: &RouteMatch<'_>,
+        upstream: &Upstream,
+    ) -> Result<Response<Incoming>, ApiError> {
         let (id, carried) = (self.id, Arc::clone(&self.carried));
-        let upstream = upstream(&found.route);
         let within = upstream.timeout_seconds.map_or(ANSWER_WITHIN, |seconds| Duration::from_secs(seconds.into()));
         let route = found.route.route.id;
         // On the heap: with what is sent, and sent again, it would be moved about with all that waits for it.
-        let sending = Box::pin(sent(app, self.made_ready(found)?));
+        let sending = Box::pin(sent(app, self.made_ready(found, upstream)?));
         match in_time(within, &carried, sending).await {
             Some(Ok(answer)) => Ok(answer),
             Some(Err(_)) if carried.failure() == Some(Failure::TooLarge) => Err(too_large()),
@@ -108,9 +112,8 @@ impl Sending {
     }
 
     /// The request as the service is to see it, and how it is spoken to.
-    fn made_ready(self, found: &RouteMatch<'_>) -> Result<(Speaking, Request<Body>), ApiError> {
+    fn made_ready(self, found: &RouteMatch<'_>, upstream: &Upstream) -> Result<(Speaking, Request<Body>), ApiError> {
         let Self { origin, mut request, body, secrets, is_websocket, .. } = self;
-        let upstream = upstream(&found.route);
         request.uri = upstream_uri(upstream, found.path, request.uri.query(), found.route.guard.query_key)?;
         forwarded(&mut request.headers, origin);
         request.version = Version::HTTP_11;
@@ -208,7 +211,7 @@ fn upstream_uri(upstream: &Upstream, path: &str, query: Option<&str>, query_key:
 
 /// Says whom the request comes from, for which host, and how (RFC 7239, and the names that were usual before). What the caller
 /// said of that is not sent on.
-fn forwarded(headers: &mut HeaderMap, origin: Origin) {
+pub(super) fn forwarded(headers: &mut HeaderMap, origin: Origin) {
     const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
     const ASKED: HeaderName = HeaderName::from_static("x-forwarded-host");
     const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

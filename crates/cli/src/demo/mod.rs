@@ -1,15 +1,17 @@
 //! `keyrack demo`: a throw-away instance with something in it, and what to try.
 
+mod upstream;
+
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use keyrack_core::Body;
-use keyrack_engine::{Context, Engine, GuardText, NewGroup, NewInstance, NewKey, NewRoute, Target};
+use keyrack_engine::{Context, Engine, GuardText, NewGroup, NewInstance, NewKey, NewRoute, NewSecret, Script, Target};
 use tokio::task::JoinHandle;
 
 use crate::config::Settings;
 use crate::serve::{Server, Signals, announce};
-use crate::{demo_upstream, exit, logging};
+use crate::{exit, logging};
 
 /// Serves the demo until Ctrl-C; nothing of it is left behind.
 pub(crate) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
@@ -40,7 +42,7 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
 async fn prepare(settings: &Settings) -> anyhow::Result<(Server, JoinHandle<()>, Seeded)> {
     let server = Server::start(settings).await;
     let server = server.context("the demo cannot start (another address? --listen 127.0.0.1:8001)")?;
-    let (upstream, upstream_task) = demo_upstream::start().await?;
+    let (upstream, upstream_task) = upstream::start().await?;
     let seeded = seed(&server.engine, &format!("http://{upstream}")).await?;
     Ok((server, upstream_task, seeded))
 }
@@ -56,6 +58,7 @@ struct Seeded {
     sales: String,
     embeddings: String,
     analytics: String,
+    mobile: String,
 }
 
 async fn seed(engine: &Engine, upstream: &str) -> anyhow::Result<Seeded> {
@@ -74,19 +77,36 @@ async fn seed(engine: &Engine, upstream: &str) -> anyhow::Result<Seeded> {
     let ctx = Context::host(made.organization);
     engine.create_workspace(&ctx, "sales", Some("Sales")).await?;
     engine.create_workspace(&ctx, "inventory", Some("Inventory")).await?;
-    let groups = [("embeddings", Some("sk_"), Body::Hex), ("analytics", Some(""), Body::Base64url)];
+    let groups = [
+        ("embeddings", Some("sk_"), Body::Hex),
+        ("analytics", Some(""), Body::Base64url),
+        ("mobile", Some(""), Body::Base64url),
+    ];
     for (name, prefix, body) in groups {
         let key_format = Some((prefix.map(str::to_owned), body));
         engine.create_group(&ctx, NewGroup { name: name.to_owned(), key_format, ..NewGroup::default() }).await?;
     }
-    for (path, guard) in [
-        ("/contacts", GuardText { resource: Some("contacts".to_owned()), ..GuardText::default() }),
-        ("/v1/embeddings", GuardText { organizations: Some("any".to_owned()), ..GuardText::default() }),
-        ("/run/report", GuardText { groups: Some(vec!["analytics".to_owned()]), ..GuardText::default() }),
-        ("/sales/forecast", GuardText { workspace: Some("sales".to_owned()), ..GuardText::default() }),
-        ("/status", GuardText { public: true, ..GuardText::default() }),
+    let script = |source: &str| Target::Script(Script { source: source.to_owned() });
+    let callers = Some(vec!["analytics".to_owned(), "mobile".to_owned()]);
+    for (path, guard, target) in [
+        (
+            "/contacts",
+            GuardText { resource: Some("contacts".to_owned()), ..GuardText::default() },
+            Target::upstream(upstream),
+        ),
+        (
+            "/v1/embeddings",
+            GuardText { organizations: Some("any".to_owned()), ..GuardText::default() },
+            script(include_str!("embeddings.js")),
+        ),
+        ("/run/report", GuardText { groups: callers, ..GuardText::default() }, script(include_str!("report.js"))),
+        (
+            "/sales/forecast",
+            GuardText { workspace: Some("sales".to_owned()), ..GuardText::default() },
+            Target::upstream(upstream),
+        ),
+        ("/status", GuardText { public: true, ..GuardText::default() }, Target::upstream(upstream)),
     ] {
-        let target = Target::upstream(upstream);
         let (name, path) = (path.trim_start_matches('/').to_owned(), path.to_owned());
         engine
             .create_route(
@@ -94,6 +114,19 @@ async fn seed(engine: &Engine, upstream: &str) -> anyhow::Result<Seeded> {
                 NewRoute { name, host: None, path, methods: None, disabled: false, guard, target, cors: None },
             )
             .await?;
+    }
+    for (value, scope, owner) in [
+        ("postgres://app@db.acme.example/production", "global", None),
+        ("postgres://reader@db.acme.example/production", "group", Some("analytics")),
+    ] {
+        let new = NewSecret {
+            name: "DATABASE_URL".to_owned(),
+            value: value.to_owned().into(),
+            scope: scope.to_owned(),
+            owner: owner.map(str::to_owned),
+            comment: None,
+        };
+        engine.create_secret(&ctx, new).await?;
     }
     let key = async |name: &str, group: Option<&str>, workspace: Option<&str>, scopes: &[&str]| -> anyhow::Result<_> {
         let new = NewKey {
@@ -112,13 +145,15 @@ async fn seed(engine: &Engine, upstream: &str) -> anyhow::Result<Seeded> {
     let (_, sales) = key("Sales sync", None, Some("sales"), &["*:read", "*:write"]).await?;
     let (_, embeddings) = key("Embeddings", Some("embeddings"), None, &["embeddings:write"]).await?;
     let (_, analytics) = key("Nightly report", Some("analytics"), None, &["reports:read"]).await?;
+    let (_, mobile) = key("Phone app", Some("mobile"), None, &["reports:read"]).await?;
     let management = made.management_key.context("there is no management key")?.expose().to_owned();
-    Ok(Seeded { password, management, form, form_id, dashboard, dashboard_id, sales, embeddings, analytics })
+    Ok(Seeded { password, management, form, form_id, dashboard, dashboard_id, sales, embeddings, analytics, mobile })
 }
 
 impl Seeded {
     fn tell(&self, url: &str) -> String {
-        let Self { password, management, form, form_id, dashboard, dashboard_id, sales, embeddings, analytics } = self;
+        let Self { password, management, form, form_id, dashboard, dashboard_id, sales, embeddings, analytics, mobile } =
+            self;
         format!(
             r#"keyrack listens on {url}
 Console:       {url}/login         ada@acme.example, {password}
@@ -133,6 +168,7 @@ Paste this into another terminal:
   SALES={sales}
   EMBEDDINGS={embeddings}
   ANALYTICS={analytics}
+  MOBILE={mobile}
 
 A service behind a door. FORM may write contacts and nothing else, DASHBOARD may read them.
 
@@ -141,12 +177,16 @@ A service behind a door. FORM may write contacts and nothing else, DASHBOARD may
   200  curl -i $URL/contacts -H "X-API-Key: $DASHBOARD"
   401  curl -i $URL/contacts
 
-Doors for a group, for a workspace, for anybody's keys. Groups choose how their keys look.
+A script behind a door, and a secret of which each caller is given their own: DATABASE_URL is another one for analytics.
 
   200  curl -i $URL/run/report -u ":$ANALYTICS"
+  200  curl -i $URL/run/report -H "X-API-Key: $MOBILE"
   401  curl -i $URL/run/report -H "X-API-Key: $DASHBOARD"
+
+Doors for a workspace, and for anybody's keys. Groups choose how their keys look. (Another script: hashed n-grams, no model.)
+
   200  curl -i $URL/sales/forecast -H "X-API-Key: $SALES"
-  200  curl -i $URL/v1/embeddings -H "X-API-Key: $EMBEDDINGS" -H 'Content-Type: application/json' -d '{{"text":"hello"}}'
+  200  curl -i $URL/v1/embeddings -H "X-API-Key: $EMBEDDINGS" -H 'Content-Type: application/json' -d '{{"input":"hello"}}'
 
 Ask about a key from your own code.
 

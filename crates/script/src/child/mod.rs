@@ -1,0 +1,58 @@
+//! The process that runs scripts, one after the other, each in an engine of its own.
+
+mod confine;
+mod host;
+mod realm;
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::rc::Rc;
+
+use self::host::Out;
+use self::realm::Realm;
+use crate::wire::{self, FromChild, ToChild};
+
+/// Reads what is to be done from standard input until that ends. Gives up nearly everything before that.
+pub fn run() -> io::Result<()> {
+    // Not through the standard library's buffers: what has been read of the pipe must be known when it is waited for.
+    let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let pipe = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    // Before the doors close: what is looked up at the first use.
+    aws_lc_rs::rand::fill(&mut [0]).map_err(io::Error::other)?;
+    let out = Rc::new(RefCell::new(Out { pipe, lines: 0 }));
+    let mut spare = Some(Realm::new(&out).map_err(io::Error::other)?);
+    confine::confine(&input, &out.borrow().pipe)?;
+    out.borrow_mut().send(&FromChild::Ready, &[])?;
+    while let Some((message, body)) = wire::read::<ToChild>(&mut input)? {
+        let realm = match spare.take() {
+            Some(realm) => realm,
+            None => Realm::new(&out).map_err(io::Error::other)?,
+        };
+        match message {
+            ToChild::Check { source } => {
+                let checked = realm.check(&source);
+                out.borrow_mut().send(&FromChild::Checked(checked), &[])?;
+            }
+            ToChild::Run(call) => {
+                out.borrow_mut().lines = 0;
+                let (done, body) = match realm.run(&call, body, &mut input)? {
+                    Ok((answer, body)) => (Ok(answer), body),
+                    Err(fault) => (Err(fault), Vec::new()),
+                };
+                out.borrow_mut().send(&FromChild::Done(done), &body)?;
+            }
+            // To something that was asked by a call that has ended.
+            ToChild::Answer { .. } => {
+                spare = Some(realm);
+                continue;
+            }
+        }
+        drop(realm);
+        // While nobody waits.
+        spare = Realm::new(&out).ok();
+        out.borrow_mut().send(&FromChild::Ready, &[])?;
+    }
+    Ok(())
+}
