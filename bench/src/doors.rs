@@ -32,9 +32,7 @@ struct Line<'s> {
 /// Prints what each door costs. Ratios are to plain nginx of the same round; the line is that of the median.
 pub(crate) fn measure(options: &Options, filled: &Filled) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let service = nginx(folder.path(), "1", "service", |port| {
-        format!("server {{ listen 127.0.0.1:{port}; location / {{ return 200 \"as small as an answer can be\"; }} }}")
-    })?;
+    let service = service(folder.path())?;
     let settings = ["--egress-allow", "127.0.0.1/32", "--trusted-proxies", "127.0.0.1/32"];
     let keyrack = filled.instance.serve_with("0", &settings)?;
     let plain = nginx(folder.path(), "0", "plain", |port| {
@@ -68,6 +66,13 @@ pub(crate) fn measure(options: &Options, filled: &Filled) -> anyhow::Result<()> 
     delete_route(options, filled, &keyrack)?;
     print(filled, &lines, measured?);
     Ok(())
+}
+
+/// A service that answers as little as can be, on the processor of `wrk`.
+pub(crate) fn service(folder: &Path) -> anyhow::Result<Server> {
+    nginx(folder, "1", "service", |port| {
+        format!("server {{ listen 127.0.0.1:{port}; location / {{ return 200 \"as small as an answer can be\"; }} }}")
+    })
 }
 
 /// For each round what each line shows: with all connections, and with one.

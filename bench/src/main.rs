@@ -13,6 +13,7 @@ mod inside;
 mod limits;
 mod load;
 mod pages;
+mod scripts;
 mod sealing;
 mod sign_ins;
 mod start;
@@ -77,6 +78,8 @@ enum Part {
     Pages,
     /// Verifying while somebody guesses passwords
     SignIns,
+    /// Scripts behind routes, and verifying beside scripts that never end
+    Scripts,
     /// Sealing and opening, and giving a caller its secret
     Sealing,
 }
@@ -107,6 +110,9 @@ fn main() -> anyhow::Result<()> {
         }
         if wants(Part::Doors) {
             doors::measure(&options, &sqlite)?;
+        }
+        if wants(Part::Scripts) {
+            scripts::measure(&options, &sqlite)?;
         }
         if wants(Part::SignIns) {
             sign_ins::measure(&options, &sqlite)?;

@@ -13,9 +13,9 @@ use crate::wire::{
     AddMember, AddedMember, ApiKey, AuditEvent, CreateGroup, CreateKey, CreateOrganization, CreateRoute, CreateSecret,
     CreateToken, CreateWorkspace, CreatedKey, CreatedToken, ErrorBody, Group, ImportKeys, ImportedKeys, KeySecret,
     KeyStatus, Member, Node, Notifications, Organization, Page, Quota, RevokeKey, RevokedKey, RotateKey, RotatedKey,
-    Route, RouteLog, ScriptVersion, Secret, SecretScope, Settings, Tiers, TokenKeys, UpdateGroup, UpdateKey,
-    UpdateMember, UpdateOrganization, UpdateRoute, UpdateSecret, UpdateSettings, UpdateTiers, Usage, UsageBy, Verified,
-    VerifyKey, WhoAmI, Workspace,
+    Route, RouteLog, RouteMetrics, ScriptVersion, Secret, SecretScope, Settings, Tiers, TokenKeys, UpdateGroup,
+    UpdateKey, UpdateMember, UpdateOrganization, UpdateRoute, UpdateSecret, UpdateSettings, UpdateTiers, Usage,
+    UsageBy, Verified, VerifyKey, WhoAmI, Workspace,
 };
 
 /// Why a call gave no result.
@@ -438,6 +438,17 @@ impl<T: Transport> Client<T> {
     pub async fn route_log(&self, id: Uuid, after: Option<Uuid>, limit: u32) -> Answer<Page<RouteLog>> {
         let after = after.map(|after| format!("&after={after}")).unwrap_or_default();
         self.get(&format!("/api/routes/{id}/logs?limit={limit}{after}")).await
+    }
+
+    /// What was counted of a route, by the last minutes, hours or days, or by those of a time.
+    pub async fn route_metrics(
+        &self,
+        id: Uuid,
+        by: UsageBy,
+        (from, until): (Option<Timestamp>, Option<Timestamp>),
+    ) -> Answer<RouteMetrics> {
+        let query = Query::new(&format!("/api/routes/{id}/metrics")).with("by", Some(by));
+        self.get(&query.with("from", from).with("until", until).0).await
     }
 
     /// A version of a route's script.

@@ -73,7 +73,8 @@ pub use passwords::{MAX_PASSWORD, MIN_PASSWORD};
 pub use profile::{NewSecondFactor, Protection, RecoveryCodes};
 pub use quota::QuotaUse;
 pub use routes::{
-    Cors, GuardText, LiveRoute, LogLine, MAX_SCRIPT, NewRoute, RouteMatch, RoutePatch, Script, Target, Upstream,
+    Cors, GuardText, LiveRoute, LogLine, MAX_SCRIPT, Meter, NewRoute, RouteMatch, RouteMetrics, RoutePatch, Script,
+    Target, Upstream,
 };
 pub use secrets::{NewSecret, SecretPatch, SecretQuery};
 pub use serving::Seat;
@@ -93,8 +94,8 @@ pub use keyrack_core::secret::Seeker;
 pub use keyrack_core::standing::{Owner, QuotaStanding, Standing, WindowStanding};
 pub use keyrack_store::{
     ActorKind, ApiKey, AuditFilter, Event, HashProfile, Invitation, KeyGroup, KeySecret, KeySort, LogKind, Member,
-    Notification, Organization, Route, RouteLog, ScriptVersion, Secret, Session, Store, SubjectKind, UsageCounts,
-    UserAccount, Workspace,
+    Notification, Organization, Route, RouteLog, RouteMetric, ScriptVersion, Secret, Session, Store, SubjectKind,
+    UsageCounts, UserAccount, Workspace,
 };
 
 /// The result of a use case.

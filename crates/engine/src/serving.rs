@@ -70,6 +70,7 @@ impl Engine {
             () = self.keep(&mut seat) => {}
             () = self.keep_usage() => {}
             () = self.keep_route_logs() => {}
+            () = self.keep_route_metrics() => {}
             () = self.tend_usage() => {}
             () = self.keep_quotas() => {}
             () = self.keep_windows() => {}
@@ -78,6 +79,7 @@ impl Engine {
             () = self.keep_master_key() => {}
         }
         self.flush_route_logs().await;
+        self.flush_route_metrics().await;
         self.end_usage().await;
         self.settle_quotas(true).await;
         self.settle_windows(true).await;

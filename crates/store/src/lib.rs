@@ -24,6 +24,7 @@ mod organizations;
 mod people;
 mod quotas;
 mod route_logs;
+mod route_metrics;
 mod routes;
 mod script_versions;
 mod second_factors;
@@ -52,6 +53,7 @@ pub use organizations::{Organization, Workspace};
 pub use people::{Invitation, Member, UserAccount};
 pub use quotas::QuotaCount;
 pub use route_logs::{LogKind, RouteLog};
+pub use route_metrics::RouteMetric;
 pub use routes::Route;
 pub use script_versions::ScriptVersion;
 pub use second_factors::SecondFactor;
@@ -88,6 +90,7 @@ pub fn all_statements() -> impl Iterator<Item = &'static str> {
         sessions::STATEMENTS,
         quotas::STATEMENTS,
         route_logs::STATEMENTS,
+        route_metrics::STATEMENTS,
         routes::STATEMENTS,
         script_versions::STATEMENTS,
         settings::STATEMENTS,

@@ -43,6 +43,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     410 "route_cors";
     420 "script_versions";
     430 "route_logs";
+    440 "route_metrics";
     500 "limits";
     510 "windows";
     600 "usage";

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use keyrack_client::wire::{Cors, CreateRoute, Guard, Role, Route, ScriptVersion, Target, UpdateRoute};
+use jiff::Timestamp;
+use keyrack_client::wire::{
+    Cors, CreateRoute, Guard, Role, Route, RouteCalls, RouteMetrics, ScriptVersion, Target, UpdateRoute, UsageBy,
+};
 use uuid::Uuid;
 
 use crate::config::Settings;
@@ -30,6 +33,20 @@ pub(crate) enum Routes {
         /// Which, as `versions` lists them
         #[arg(value_name = "VERSION")]
         number: i64,
+    },
+    /// Show how many calls a route let in, and how long they took
+    Metrics {
+        /// Its name or id
+        route: String,
+        /// minute, hour or day
+        #[arg(long, default_value = "hour")]
+        by: UsageBy,
+        /// Since when, such as 2026-12-01T00:00:00Z; an hour, a day or 30 days back if missing
+        #[arg(long)]
+        from: Option<Timestamp>,
+        /// Up to when; now if missing
+        #[arg(long)]
+        until: Option<Timestamp>,
     },
     /// List routes
     List,
@@ -205,6 +222,14 @@ pub(crate) async fn run(command: Routes, json: bool, settings: &Settings) -> any
         Routes::Deploy(wanted) => show(vec![deploy(&client, *wanted).await?], json),
         Routes::Versions { route } => versions(&client, &route, json).await,
         Routes::Rollback { route, number } => show(vec![roll_back(&client, &route, number).await?], json),
+        Routes::Metrics { route, by, from, until } => {
+            let metrics = client.route_metrics(find(&client, &route).await?, by, (from, until)).await?;
+            if json {
+                return output::json(&metrics);
+            }
+            show_metrics(&metrics);
+            Ok(())
+        }
         Routes::List => show(client.list_routes().await?.data, json),
         Routes::Enable { route } => switch(&client, &route, true, json).await,
         Routes::Disable { route } => switch(&client, &route, false, json).await,
@@ -285,6 +310,17 @@ async fn roll_back(client: &Client, route: &str, version: i64) -> anyhow::Result
     let source = client.get_script_version(id, version).await?.source.context("the server left the script out")?;
     let patch = UpdateRoute { target: Some(Target::Script { source }), ..UpdateRoute::default() };
     Ok(client.update_route(id, &patch).await?)
+}
+
+fn show_metrics(metrics: &RouteMetrics) {
+    let row = |at: String, of: &RouteCalls| {
+        let shown = |ms: Option<f64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1}"));
+        [at, of.calls.to_string(), of.failures.to_string(), shown(of.mean_ms), shown(of.max_ms)]
+    };
+    let times = metrics.times.iter().filter(|time| time.calls.calls > 0);
+    let rows = times.map(|time| row(time.start.to_string(), &time.calls));
+    let all = std::iter::once(row("all".to_owned(), &metrics.total));
+    output::table([metrics.by.as_str(), "calls", "failed", "mean ms", "max ms"], rows.chain(all));
 }
 
 pub(crate) type Client = keyrack_client::Client<connect::Connection>;

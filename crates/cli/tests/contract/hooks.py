@@ -75,6 +75,7 @@ def before_call(context, case, kwargs):
         if isinstance(case.query, dict) and operation.startswith("list"):
             case.query.pop("cursor", None)
             case.query.pop("owner", None)
+            case.query.pop("after", None)
         case.path_parameters.update(made(operation))
     keep_access(operation, case)
     if SESSION and (case.cookies or {}).get(COOKIE) == SESSION:
@@ -84,6 +85,10 @@ def before_call(context, case, kwargs):
 def invitation():
     """The token of an invitation."""
     return ask("/api/members", {"email": f"{uuid.uuid4()}@example.com", "role": "member"})["invitation"]["token"]
+
+
+def script(number):
+    return f"export default () => new Response('{number}')"
 
 
 def made(operation):
@@ -100,6 +105,9 @@ def made(operation):
         step_up()
         ask("/api/groups", {"name": f"kept{count}", "recoverable": True})
         return {"id": ask("/api/keys", {"name": f"kept {count}", "group": f"kept{count}"})["key"]["id"]}
+    if operation == "getScriptVersion":
+        target = {"kind": "script", "source": script(count)}
+        return {"id": ask("/api/routes", {"path": f"/script{count}", "guard": {"public": True}, "target": target})["id"], "version": 1}
     if operation in ("updateMember", "removeMember"):
         return {"user_id": ask("/api/members/accept", {"token": invitation(), "password": PASSWORD})["user_id"]}
     return {}
@@ -142,6 +150,8 @@ def hold_together(operation, body):
             guard(body["guard"])
         if operation == "createRoute" and body.get("path"):
             body["path"] = f"/r{count}" + body["path"].rstrip("/")
+        if isinstance(body.get("target"), dict) and body["target"].get("kind") == "script":
+            body["target"]["source"] = script(count)
     elif operation == "createSecret":
         body["name"] = f"{count}{body.get('name') or ''}"[:128]
         body.pop("owner", None)
@@ -239,6 +249,9 @@ EXCUSED = [
     r"(create|update)Route target\.strip_prefix: must be the beginning of the route's path",
     r"(create|update)Route target\.headers\.(host: is not sent in HTTP/2|\S+: is written by Keyrack)",
     r"get(Key)?Usage from: (must be before until|at most 3000)",
+    r"getRouteMetrics from: (must be before until|at most 3000)",
+    r"(create|update)Route target\.source: line \d+, column \d+: ",
+    r"listRouteLogs after: does not go with cursor",
     r"getUsage : give one of group, workspace and instance",
     r"(createKey|rotateKey) : the Idempotency-Key was used for a different request",
     r"confirmSecondFactor code: is not the one that the device shows now",

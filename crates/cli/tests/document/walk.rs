@@ -305,7 +305,9 @@ async fn routes_settings_and_audit(r: &Recorder) {
     r.call("GET", "/api/routes/{id}", &[&route], None, 200).await;
     r.call("PATCH", "/api/routes/{id}", &[&route], Some(json!({"enabled": false, "guard": {"public": true}})), 200)
         .await;
+    r.call("GET", "/api/routes/{id}/metrics", &[&route], None, 200).await;
     secrets(r, &route).await;
+    scripts(r).await;
     r.call("POST", "/api/keys/{id}/reveal", &[route.as_str()], None, 403).await;
     r.call("DELETE", "/api/routes/{id}", &[&route], None, 204).await;
     r.call("DELETE", "/api/routes/{id}", &[&route], None, 404).await;
@@ -317,6 +319,22 @@ async fn routes_settings_and_audit(r: &Recorder) {
     r.call("PATCH", "/api/settings", &[], Some(json!({"access_groups": ["nowhere"]})), 400).await;
     r.call("GET", "/api/audit", &[], None, 200).await;
     r.call("GET", "/api/nodes", &[], None, 200).await;
+}
+
+async fn scripts(r: &Recorder) {
+    let source = "export default async (request, ctx) => Response.json({ hello: ctx.authenticatedKey?.name })";
+    let new = |source: &str| json!({"path": "/run/hello", "guard": {"public": true}, "target": {"kind": "script", "source": source}});
+    let script = id(&r.call("POST", "/api/routes", &[], Some(new(source)), 201).await);
+    r.call("POST", "/api/routes", &[], Some(new("export default function (")), 400).await;
+    r.call("GET", "/api/routes/{id}/versions", &[&script], None, 200).await;
+    r.call("GET", "/api/routes/{id}/versions/{version}", &[&script, "1"], None, 200).await;
+    r.call("GET", "/api/routes/{id}/versions/{version}", &[&script, "2"], None, 404).await;
+    r.call("GET", "/api/routes/{id}/logs", &[&script], None, 200).await;
+    let nobody = "00000000-0000-0000-0000-000000000000";
+    r.call("GET", "/api/routes/{id}/metrics", &[nobody], None, 404).await;
+    r.call("GET", "/api/routes/{id}/logs", &[nobody], None, 404).await;
+    r.call("GET", "/api/routes/{id}/versions", &[nobody], None, 404).await;
+    r.call("DELETE", "/api/routes/{id}", &[&script], None, 204).await;
 }
 
 async fn secrets(r: &Recorder, route: &str) {

@@ -120,7 +120,7 @@ texts! {
         schema_type(SchemaType::new(Type::Integer)), format(INT64), extensions(Some(to("script_version"))),
     }
     /// The id of a line of a route's log.
-    RouteLogId { format(UUID), extensions(Some(to("cursor"))) }
+    RouteLogId { format(UUID), extensions(Some(to("route_log"))) }
     /// The name of a secret.
     SecretName { min_length(Some(1)), max_length(Some(128)), pattern(Some("^[A-Za-z0-9_-]+$")) }
     /// The value of a secret: at most 16,384 bytes.

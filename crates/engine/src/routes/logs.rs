@@ -8,6 +8,7 @@ use keyrack_core::{KeyId, LogId, OrganizationId, RouteId};
 use keyrack_store::{LogKind, RouteLog};
 use uuid::Uuid;
 
+use super::Target;
 use crate::actor::Context;
 use crate::engine::Engine;
 use crate::keys::Page;
@@ -154,7 +155,8 @@ impl Engine {
     async fn tidy_route_logs(&self) -> Result<()> {
         let before = self.now().saturating_sub(KEPT_FOR).unwrap_or(Timestamp::MIN);
         while self.store.write(&[]).await?.commit_old_route_logs_forgotten(before).await? {}
-        for route in self.routes.scripts() {
+        for live in self.routes.all().iter().filter(|live| matches!(live.target, Target::Script(_))) {
+            let route = live.route.id;
             while self.store.write(&[]).await?.commit_many_route_logs_forgotten(route, KEPT).await? {}
         }
         Ok(())

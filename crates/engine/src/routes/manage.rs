@@ -122,6 +122,7 @@ impl Engine {
         writer.find_route(ctx.organization, id).await?.ok_or(Error::NotFound("route"))?;
         writer.delete_route(ctx.organization, id).await?;
         writer.delete_route_log(id).await?;
+        writer.delete_route_metrics(id).await?;
         let event = self.event(ctx, "route.deleted", about(&route))?;
         self.commit(writer, event).await.map(|_| ())
     }

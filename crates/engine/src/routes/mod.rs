@@ -3,6 +3,7 @@
 mod guard;
 mod logs;
 mod manage;
+mod metrics;
 mod table;
 mod target;
 mod versions;
@@ -10,6 +11,7 @@ mod versions;
 pub use guard::GuardText;
 pub use logs::LogLine;
 pub(crate) use logs::RouteLogs;
+pub use metrics::{Meter, RouteMetrics};
 pub use table::{LiveRoute, RouteMatch, RouteTable};
 pub use target::{Cors, MAX_SCRIPT, Script, Target, Upstream};
 

@@ -1,6 +1,6 @@
 //! Routes in memory, and how the one for a request is found.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -11,7 +11,7 @@ use keyrack_core::{Guard, OrganizationId, RouteId, WorkspaceId};
 use keyrack_store::Route;
 
 use super::guard::{GuardText, read_guard};
-use super::{Cors, Target};
+use super::{Cors, Meter, Target};
 use crate::directory::Directory;
 use crate::engine::Engine;
 
@@ -26,6 +26,8 @@ pub struct LiveRoute {
     pub target: Target,
     /// Which web pages of other origins may call it.
     pub cors: Option<Cors>,
+    /// Where calls that it let in are counted.
+    pub meter: Arc<Meter>,
     pattern: Pattern,
     workspace: Option<WorkspaceId>,
 }
@@ -33,15 +35,15 @@ pub struct LiveRoute {
 impl LiveRoute {
     /// Reads a route. One whose guard or target cannot be read is closed; if it were left out, a weaker pattern would take
     /// its requests.
-    fn read(route: Route) -> Option<Self> {
+    fn read(route: Route, meter: Arc<Meter>) -> Option<Self> {
         let pattern = Pattern::parse(&route.path).ok()?;
         if let Some(Door { guard, workspace, target, cors }) = read_door(&route) {
-            return Some(Self { route, guard, target, cors, pattern, workspace });
+            return Some(Self { route, guard, target, cors, meter, pattern, workspace });
         }
         tracing::error!(route = %route.id, "a route cannot be read and stays closed");
         let guard = Guard { admitted: Some(Admitted::default()), ..Guard::new(Audience::Own(route.organization)) };
         let (target, route) = (Target::upstream(""), Route { enabled: false, ..route });
-        Some(Self { route, guard, target, cors: None, pattern, workspace: None })
+        Some(Self { route, guard, target, cors: None, meter, pattern, workspace: None })
     }
 
     fn takes(&self, method: &str) -> bool {
@@ -107,6 +109,7 @@ pub struct RouteTable(ArcSwap<Arranged>);
 #[derive(Default)]
 struct Arranged {
     default: Option<OrganizationId>,
+    all: Vec<Arc<LiveRoute>>,
     by_organization: HashMap<OrganizationId, Table<Arc<LiveRoute>>>,
     by_host: HashMap<String, Table<Arc<LiveRoute>>>,
     /// By name and by id; `None` where two have the same name.
@@ -117,9 +120,12 @@ impl RouteTable {
     /// Puts these routes in the place of those that were known.
     pub(crate) fn replace(&self, routes: Vec<Route>, default: Option<OrganizationId>) {
         let mut arranged = Arranged { default, ..Arranged::default() };
+        // What was counted goes on.
+        let mut meters: HashMap<_, _> =
+            self.0.load().all.iter().map(|live| (live.route.id, Arc::clone(&live.meter))).collect();
         for route in routes {
             let id = route.id;
-            let Some(live) = LiveRoute::read(route) else {
+            let Some(live) = LiveRoute::read(route, meters.remove(&id).unwrap_or_default()) else {
                 tracing::error!(route = %id, "the path of a route cannot be read");
                 continue;
             };
@@ -133,15 +139,14 @@ impl RouteTable {
                 same.and_modify(|named| *named = None).or_insert_with(|| Some(Arc::clone(&live)));
             }
             table.insert(&live.pattern, Arc::clone(&live));
+            arranged.all.push(live);
         }
         self.0.store(Arc::new(arranged));
     }
 
-    /// The routes behind which there are scripts.
-    pub(super) fn scripts(&self) -> BTreeSet<RouteId> {
-        let arranged = self.0.load();
-        let all = arranged.named.values().flatten();
-        all.filter(|live| matches!(live.target, Target::Script(_))).map(|live| live.route.id).collect()
+    /// Every route.
+    pub(super) fn all(&self) -> Vec<Arc<LiveRoute>> {
+        self.0.load().all.clone()
     }
 }
 

@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub use across::AcrossKeys;
+pub(crate) use report::bounds;
 pub use report::{EndpointUse, KeyUsage, SecretUsage, TimeUse, UsageAbout, UsageQuery, UsageReport, UsageTotals, WEEK};
 pub use visit::Visit;
 pub(crate) use visit::seen;

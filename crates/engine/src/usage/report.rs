@@ -160,7 +160,7 @@ impl Engine {
     }
 
     async fn usage_but_across_keys(&self, ctx: &Context, query: &UsageQuery) -> Result<(UsageReport, Option<Look>)> {
-        let (from, to) = bounds(query, self.now())?;
+        let (from, to) = bounds(query.by, (query.from, query.to), self.now())?;
         let mut reader = self.reader().await?;
         let (subject, of) = self.usage_subject(&mut reader, ctx, &query.about).await?;
         let rows = reader.usage(&subject, query.by, from, to).await?;
@@ -206,7 +206,7 @@ impl Engine {
 
     /// The same as rows: for each time what there was at each endpoint.
     pub async fn usage_rows(&self, ctx: &Context, query: &UsageQuery) -> Result<Vec<(Timestamp, EndpointUse)>> {
-        let (from, to) = bounds(query, self.now())?;
+        let (from, to) = bounds(query.by, (query.from, query.to), self.now())?;
         let mut reader = self.reader().await?;
         let (subject, _) = self.usage_subject(&mut reader, ctx, &query.about).await?;
         let rows = reader.usage(&subject, query.by, from, to).await?;
@@ -253,17 +253,20 @@ impl Engine {
     }
 }
 
-/// From which beginning to which.
-fn bounds(query: &UsageQuery, now: Timestamp) -> Result<(Timestamp, Timestamp)> {
-    let by = query.by;
+/// The beginning of the first and the end of the last of the times that are asked for, as far as they have begun.
+pub(crate) fn bounds(
+    by: Span,
+    (from, to): (Option<Timestamp>, Option<Timestamp>),
+    now: Timestamp,
+) -> Result<(Timestamp, Timestamp)> {
     let end = |at| by.next(by.start_of(at));
-    let to = end(query.to.map_or(now, |to| to.min(now)));
+    let to = end(to.map_or(now, |to| to.min(now)));
     let usual = SignedDuration::from_secs(by.seconds().saturating_mul(match by {
         Span::Minute => 60,
         Span::Hour => 24,
         Span::Day => 30,
     }));
-    let from = query.from.map(|from| by.start_of(from));
+    let from = from.map(|from| by.start_of(from));
     let from = from.unwrap_or_else(|| to.saturating_sub(usual).unwrap_or(Timestamp::MIN));
     let times = to.duration_since(from).as_secs() / by.seconds();
     match times {

@@ -99,6 +99,7 @@ pub(crate) fn endpoints(app: App) -> Endpoints {
         .add(Needs::Manage("routes", Read, Organization), routes!(routes::list_versions))
         .add(Needs::Manage("routes", Read, Organization), routes!(routes::get_version))
         .add(Needs::Manage("routes", Read, Organization), routes!(routes::list_logs))
+        .add(Needs::Manage("routes", Read, Organization), routes!(routes::get_metrics))
         .add(Needs::Manage("secrets", Read, Organization), routes!(secrets::list))
         .add(Needs::Manage("secrets", Write, Organization), routes!(secrets::create))
         .add(Needs::Manage("secrets", Read, Organization), routes!(secrets::get))

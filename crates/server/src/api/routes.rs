@@ -2,8 +2,10 @@
 
 use axum::extract::State;
 use http::StatusCode;
+use jiff::Timestamp;
 use keyrack_client::wire::text;
-use keyrack_client::wire::{CreateRoute, Page, Route, RouteLog, ScriptVersion, UpdateRoute};
+use keyrack_client::wire::{CreateRoute, Page, Route, RouteLog, RouteMetrics, ScriptVersion, UpdateRoute, UsageBy};
+use keyrack_core::usage::Span;
 use keyrack_core::{LogId, RouteId};
 use keyrack_engine::{NewRoute, RoutePatch};
 use serde::Deserialize;
@@ -13,7 +15,7 @@ use uuid::Uuid;
 use super::{cursor, limit, whole};
 use crate::app::App;
 use crate::caller::Caller;
-use crate::convert;
+use crate::convert::{self, Wire as _};
 use crate::error::ApiError;
 use crate::json::{Json, Path, Query};
 
@@ -127,7 +129,7 @@ pub(super) struct ListLog {
     #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<i64>,
     /// Where the page before ended.
-    #[param(value_type = Option<text::Cursor>)]
+    #[param(value_type = Option<text::RouteLogId>)]
     cursor: Option<String>,
     /// Only what came after this line, the oldest first: to follow the log.
     #[param(value_type = Option<text::RouteLogId>)]
@@ -162,6 +164,38 @@ pub(super) async fn list_logs(
         }
     };
     Ok(Json(Page { data: lines.into_iter().map(convert::route_log).collect(), next_cursor }))
+}
+
+/// Which times are wanted.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct MetricsQuery {
+    /// From the beginning of the minute, hour or day that this moment is in. If missing: 60 minutes, 24 hours or 30 days back.
+    from: Option<Timestamp>,
+    /// To the end of the one that this moment is in; now if missing.
+    until: Option<Timestamp>,
+    /// What times to tell apart; `hour` if missing. At most 3,000 of them.
+    by: Option<UsageBy>,
+}
+
+/// Show how many calls a route let in, and how long they took
+///
+/// How many there were, how long they took on average and at most, by minute (kept for 48 hours), hour (90 days) or day (two
+/// years). A call is counted within a second after its answer has begun. Calls that only ask Keyrack, from a proxy that forwards
+/// them itself, are not timed here.
+#[utoipa::path(get, path = "/api/routes/{id}/metrics", tag = "routes", operation_id = "getRouteMetrics",
+    params(("id" = text::RouteId, Path), MetricsQuery),
+    responses((status = 200, body = RouteMetrics), (status = 404, description = "No such route")))]
+pub(super) async fn get_metrics(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<Uuid>,
+    Query(q): Query<MetricsQuery>,
+) -> Result<Json<RouteMetrics>, ApiError> {
+    let by = q.by.map_or(Span::Hour, Span::from_wire);
+    let metrics = app.engine.route_metrics(&caller.context, RouteId(id), by, (q.from, q.until)).await?;
+    Ok(Json(convert::route_metrics(&metrics)))
 }
 
 /// Delete a route

@@ -1,5 +1,6 @@
 //! Charts, drawn here: numbers become places of shapes, which a page writes as SVG.
 
+use jiff::Timestamp;
 use keyrack_engine::{TimeUse, WEEK};
 
 use super::show;
@@ -53,15 +54,20 @@ impl Bars {
 
     /// Of these times, each labelled by such a format.
     pub(in crate::console) fn new(times: &[TimeUse], label: &str) -> Self {
-        let of = |time: &TimeUse| (time.totals.granted.requests, time.totals.denied());
-        let most = times.iter().map(|time| of(time).0 + of(time).1).max().unwrap_or(0).max(1);
+        let of = |time: &TimeUse| (time.start, time.totals.granted.requests, time.totals.denied());
+        Self::of(&times.iter().map(of).collect::<Vec<_>>(), label)
+    }
+
+    /// Of these times with what went well in each and what did not, each labelled by such a format.
+    pub(in crate::console) fn of(times: &[(Timestamp, u64, u64)], label: &str) -> Self {
+        let most = times.iter().map(|(_, granted, denied)| granted + denied).max().unwrap_or(0).max(1);
         let height = |requests: u64| if requests == 0 { 0 } else { (requests * Self::HEIGHT / most).max(1) };
-        let bars = times.iter().enumerate().map(|(at, time)| {
-            let (granted, denied) = of(time);
+        let bars = times.iter().enumerate().map(|(at, (start, granted, denied))| {
+            let (granted, denied) = (*granted, *denied);
             let (granted_height, denied_height) = (height(granted), height(denied));
             let granted_y = Self::HEIGHT - granted_height;
             Bar {
-                label: time.start.strftime(label).to_string(),
+                label: start.strftime(label).to_string(),
                 granted: show::count(granted),
                 denied: show::count(denied),
                 x: at * Self::STEP,

@@ -3,17 +3,21 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
+use keyrack_core::usage::Span;
 use keyrack_core::{Role, RouteId};
-use keyrack_engine::{GuardText, NewRoute, Route, RoutePatch, Script, Target, Upstream};
+use keyrack_engine::{GuardText, NewRoute, Route, RouteMetric, RoutePatch, Script, Target, Upstream};
+use serde::Deserialize;
 use uuid::Uuid;
 
+use super::charts::Bars;
 use super::entry::redirect;
 use super::form::{Errors, Form};
 use super::frame::{Frame, Visit, refused, shown};
 use super::keys::create::offered;
+use super::show;
 use crate::app::App;
 use crate::error::ApiError;
-use crate::json::Path;
+use crate::json::{Path, Query};
 
 const FIELDS: [&str; 6] = ["name", "path", "methods", "guard", "target", "secret_headers"];
 /// The methods that can be chosen.
@@ -244,6 +248,61 @@ fn target(form: &Form, before: Option<Target>) -> Result<Target, ApiError> {
     }))
 }
 
+/// What the page of a route is asked to show.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Asked {
+    /// Calls by `minute`, `hour` or `day`.
+    by: String,
+}
+
+impl Asked {
+    fn span(&self) -> Span {
+        Span::ALL.into_iter().find(|span| span.as_str() == self.by).unwrap_or(Span::Hour)
+    }
+}
+
+/// How many calls a route let in, and how long they took.
+struct Calls {
+    by: &'static str,
+    total: String,
+    failures: String,
+    mean: Option<String>,
+    longest: Option<String>,
+    chart: Bars,
+    /// Each time with its calls, failures, mean and longest.
+    times: Vec<[String; 5]>,
+}
+
+impl Calls {
+    async fn of(app: &App, visit: &Visit, id: RouteId, by: Span) -> Result<Self, ApiError> {
+        let counted = app.engine.route_metrics(&visit.context, id, by, (None, None)).await?;
+        let label = if by == Span::Day { "%b %-d" } else { "%H:%M" };
+        let bar = |of: &RouteMetric| {
+            let failures = of.failures.unsigned_abs();
+            (of.start, of.calls.unsigned_abs().saturating_sub(failures), failures)
+        };
+        let chart = Bars::of(&counted.times.iter().map(bar).collect::<Vec<_>>(), label);
+        let count = |number: i64| show::count(number.unsigned_abs());
+        let mean = |of: &RouteMetric| of.micros.checked_div(of.calls).map(|mean| show::micros(mean.unsigned_abs()));
+        let longest = |of: &RouteMetric| (of.calls > 0).then(|| show::micros(of.longest.unsigned_abs()));
+        let row = |of: &RouteMetric| {
+            let (mean, longest) = (mean(of).unwrap_or_default(), longest(of).unwrap_or_default());
+            [of.start.strftime(label).to_string(), count(of.calls), count(of.failures), mean, longest]
+        };
+        let total = &counted.total;
+        Ok(Self {
+            by: by.as_str(),
+            total: count(total.calls),
+            failures: count(total.failures),
+            mean: mean(total),
+            longest: longest(total),
+            chart,
+            times: counted.times.iter().map(row).collect(),
+        })
+    }
+}
+
 #[derive(Template)]
 #[template(path = "console/route.html")]
 struct RoutePage {
@@ -252,15 +311,27 @@ struct RoutePage {
     typed: Typed,
     /// The route, unless it is to be made.
     row: Option<Row>,
+    calls: Option<Calls>,
     groups: Vec<String>,
     workspaces: Vec<(String, String)>,
 }
 
-fn page(app: &App, visit: Visit, errors: Errors, typed: Typed, route: Option<&Route>) -> Result<Response, ApiError> {
+async fn page(
+    app: &App,
+    visit: Visit,
+    errors: Errors,
+    typed: Typed,
+    about: Option<(&Route, Span)>,
+) -> Result<Response, ApiError> {
     let is_refused = errors.any();
+    let calls = match about {
+        Some((route, by)) => Some(Calls::of(app, &visit, route.id, by).await?),
+        None => None,
+    };
+    let route = about.map(|(route, _)| route);
     let (groups, workspaces) = offered(visit.tenant(app)?.as_ref());
     let row = route.map(|route| Row::new(app, route));
-    let response = shown(&RoutePage { frame: visit.frame, errors, typed, row, groups, workspaces });
+    let response = shown(&RoutePage { frame: visit.frame, errors, typed, row, calls, groups, workspaces });
     if is_refused { response.map(refused) } else { response }
 }
 
@@ -268,7 +339,7 @@ fn page(app: &App, visit: Visit, errors: Errors, typed: Typed, route: Option<&Ro
 pub(super) async fn show_new(State(app): State<App>, visit: Visit) -> Result<Response, ApiError> {
     let methods = METHODS.map(|method| (method, method != "OPTIONS")).to_vec();
     let typed = Typed { methods, who: "own".to_owned(), ..Typed::default() };
-    page(&app, visit, Errors::default(), typed, None)
+    page(&app, visit, Errors::default(), typed, None).await
 }
 
 /// `POST .../routes/new`
@@ -294,7 +365,7 @@ pub(super) async fn create(State(app): State<App>, visit: Visit, form: Form) -> 
             let script = if matches!(target_of(&route), Target::Script(_)) { "/script" } else { "" };
             Ok(redirect(&format!("{}/routes/{}{script}?done=route-created", visit.frame.base(), route.id)))
         }
-        Err(error) => page(&app, visit, errors(error)?, Typed::of_form(&form), None),
+        Err(error) => page(&app, visit, errors(error)?, Typed::of_form(&form), None).await,
     }
 }
 
@@ -303,10 +374,11 @@ pub(super) async fn show(
     State(app): State<App>,
     visit: Visit,
     Path((_, id)): Path<(String, Uuid)>,
+    Query(asked): Query<Asked>,
 ) -> Result<Response, ApiError> {
     let route = app.engine.get_route(&visit.context, RouteId(id)).await?;
     let typed = Typed::of_route(&app, &route);
-    page(&app, visit, Errors::default(), typed, Some(&route))
+    page(&app, visit, Errors::default(), typed, Some((&route, asked.span()))).await
 }
 
 /// `POST .../routes/{id}`
@@ -334,7 +406,7 @@ pub(super) async fn change(
     };
     match changed {
         Ok(_) => Ok(redirect(&format!("{}/routes/{id}?done=route-changed", visit.frame.base()))),
-        Err(error) => page(&app, visit, errors(error)?, Typed::of_form(&form), Some(&route)),
+        Err(error) => page(&app, visit, errors(error)?, Typed::of_form(&form), Some((&route, Span::Hour))).await,
     }
 }
 

@@ -15,7 +15,7 @@ use keyrack_engine::{
 };
 
 pub(crate) use notifications::notification;
-pub(crate) use routes::{cors, guard_text, route, route_log, script_version, target};
+pub(crate) use routes::{cors, guard_text, route, route_log, route_metrics, script_version, target};
 pub(crate) use usage::{usage, usage_latency};
 
 /// Words that both sides know, matched one by one so that a new one cannot be forgotten.

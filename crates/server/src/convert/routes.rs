@@ -2,7 +2,9 @@
 
 use keyrack_client::wire;
 use keyrack_core::Role;
-use keyrack_engine::{Cors, GuardText, LogKind, Route, RouteLog, Script, ScriptVersion, Target, Upstream};
+use keyrack_engine::{
+    Cors, GuardText, LogKind, Route, RouteLog, RouteMetric, RouteMetrics, Script, ScriptVersion, Target, Upstream,
+};
 
 use super::Wire as _;
 
@@ -92,6 +94,28 @@ fn shown_target(t: Target) -> wire::Target {
 pub(crate) fn script_version(v: &ScriptVersion) -> wire::ScriptVersion {
     let bytes = u64::try_from(v.source.len()).unwrap_or(u64::MAX);
     wire::ScriptVersion { version: v.version, bytes, created_at: v.created_at, source: None }
+}
+
+/// What was counted of a route, for the wire.
+pub(crate) fn route_metrics(m: &RouteMetrics) -> wire::RouteMetrics {
+    let time = |of: &RouteMetric| wire::RouteTime { start: of.start, calls: calls(of) };
+    wire::RouteMetrics {
+        from: m.from,
+        until: m.to,
+        by: m.by.wire(),
+        total: calls(&m.total),
+        times: m.times.iter().map(time).collect(),
+    }
+}
+
+fn calls(of: &RouteMetric) -> wire::RouteCalls {
+    let milliseconds = |micros: i64| std::time::Duration::from_micros(micros.unsigned_abs()).as_secs_f64() * 1e3;
+    wire::RouteCalls {
+        calls: of.calls.unsigned_abs(),
+        failures: of.failures.unsigned_abs(),
+        mean_ms: of.micros.checked_div(of.calls).map(milliseconds),
+        max_ms: (of.calls > 0).then(|| milliseconds(of.longest)),
+    }
 }
 
 /// A line of a route's log for the wire.

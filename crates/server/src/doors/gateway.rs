@@ -3,6 +3,8 @@
 //! A request's path is canonical or refused, its route is found, its caller is decided about, and it is sent on with its
 //! credential taken off and the caller's identity put on.
 
+use std::time::Instant;
+
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_LENGTH, CONTENT_SECURITY_POLICY, HeaderValue};
@@ -112,8 +114,9 @@ async fn forward(
     let origin = Origin::of(app, &request);
     let handshake = Handshake::of(&mut request);
     let identity = identity(app, &verdict, session.as_ref())?;
+    let begun = Instant::now();
     // What it was decided by is not held on to while the target takes its time.
-    match &found.route.target {
+    let answered = match &found.route.target {
         Target::Upstream(upstream) => {
             let secrets = SecretHeaders::of(app, &found.route, upstream, &verdict, id);
             drop(verdict);
@@ -131,7 +134,10 @@ async fn forward(
             // On the heap: requests to upstreams need not be as large as these.
             Box::pin(to_script(app, &found, script, let_in, calling, record, host)).await
         }
-    }
+    };
+    let status = answered.as_ref().map_or_else(|refusal| refusal.status, Response::status);
+    found.route.meter.note(begun.elapsed(), status.is_server_error());
+    answered
 }
 
 /// A request that was let in, less what is between its caller and us.

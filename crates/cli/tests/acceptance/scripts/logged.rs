@@ -83,6 +83,56 @@ keyrack_testkit::both_databases! {
         assert_eq!(owner.show(&format!("/api/routes/{other}/logs?limit=1")).await["data"].as_array().unwrap().len(), 1);
     }
 
+    async fn how_many_calls_there_were_and_how_long_they_took_is_told_by_time(database: Database) {
+        let mut keyrack = start(database);
+        let (owner, http) = (keyrack.owner(), keyrack.http());
+        let source = "export default async (request, ctx) => {
+            if (ctx.query.fail) throw new Error('no');
+            if (ctx.query.slow) await new Promise((done) => setTimeout(done, 40));
+            return new Response('done', { status: 404 });
+        }";
+        let script = put(&owner, "/run/counted", source).await;
+        for (query, status) in [("", 404), ("?slow=1", 404), ("?fail=1", 500)] {
+            http.get(&format!("/run/counted{query}")).send().await.expect_status(status);
+        }
+        let target = json!({"kind": "upstream", "url": "http://127.0.0.1:9"});
+        let gone = owner.make("/api/routes", json!({"path": "/gone", "guard": {"public": true}, "target": target})).await;
+        let gone = gone["id"].as_str().unwrap().to_owned();
+        http.get("/gone").send().await.expect_status(502);
+        // Who is not let in is no call.
+        let closed = json!({"path": "/closed", "guard": {"scope": "a:read"}, "target": {"kind": "script", "source": source}});
+        let closed = owner.make("/api/routes", closed).await["id"].as_str().unwrap().to_owned();
+        http.get("/closed").send().await.expect_status(401);
+
+        let shown = async |id: &str, by: &str| owner.show(&format!("/api/routes/{id}/metrics?by={by}")).await;
+        let has_all = async || (shown(&gone, "hour").await["total"]["calls"] == 1).then_some(());
+        wait_for("what was counted", has_all).await;
+        for (by, times) in [("minute", 60), ("hour", 24), ("day", 30)] {
+            let counted = shown(&script, by).await;
+            let total = &counted["total"];
+            assert_eq!((&total["calls"], &total["failures"]), (&json!(3), &json!(1)), "{counted}");
+            let (mean, most) = (total["mean_ms"].as_f64().unwrap(), total["max_ms"].as_f64().unwrap());
+            assert!(most >= 40.0 && mean >= 40.0 / 3.0 && mean < most, "{counted}");
+            let each = counted["times"].as_array().unwrap();
+            assert_eq!(each.len(), times);
+            assert_eq!(each.iter().map(|time| time["calls"].as_u64().unwrap()).sum::<u64>(), 3);
+            assert!(each.iter().all(|time| time["calls"] != 0 || time["max_ms"].is_null()), "{counted}");
+        }
+        assert_eq!(shown(&gone, "day").await["total"]["failures"], 1);
+        assert_eq!(shown(&closed, "day").await["total"], json!({"calls": 0, "failures": 0, "mean_ms": null, "max_ms": null}));
+
+        // What was counted goes on where a route is changed, and where the server stops.
+        http.get("/run/counted").send().await.expect_status(404);
+        owner.change(&format!("/api/routes/{script}"), json!({"name": "counted"})).await;
+        http.get("/run/counted").send().await.expect_status(404);
+        keyrack.stop();
+        keyrack.start_again();
+        let counted = keyrack.owner().show(&format!("/api/routes/{script}/metrics")).await;
+        assert_eq!((&counted["by"], &counted["total"]["calls"]), (&json!("hour"), &json!(5)));
+        let shown = keyrack.command("routes").args(["metrics", "counted", "--by", "day"]).run().success().stdout;
+        assert!(shown.lines().last().unwrap().contains('5'), "{shown}");
+    }
+
     async fn what_was_written_outlives_a_stop(database: Database) {
         let mut keyrack = start(database);
         let (owner, http) = (keyrack.owner(), keyrack.http());

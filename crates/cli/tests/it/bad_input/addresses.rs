@@ -3,7 +3,7 @@
 use keyrack_testkit::{Answer, Database, both_databases};
 use serde_json::json;
 
-use crate::support::{INVALID_API_KEY, NOBODY, Person, World, document, expect_refusal};
+use crate::support::{INVALID_API_KEY, NOBODY, Person, World, document, expect_refusal, text, wait_for};
 
 /// What a list finds.
 fn count(answer: Answer) -> usize {
@@ -16,6 +16,11 @@ both_databases! {
         let world = World::start(database).await;
         let get = async |path: &str| world.acme.manager.get(path).send().await;
         let document = document();
+        let script = json!({"kind": "script", "source": "export default () => new Response()"});
+        let script = json!({"path": "/script", "guard": {"public": true}, "target": script});
+        let script = text(&world.acme.manager.post("/api/routes").json(&script).send().await.expect_status(201).json()["id"]);
+        world.keyrack.http().get("/script").send().await.expect_status(200);
+        wait_for("the log", async || (count(get(&format!("/api/routes/{script}/logs")).await) == 1).then_some(())).await;
         let mut lists = 0;
         for (path, item) in document["paths"].as_object().unwrap() {
             let parameters = item["get"]["parameters"].as_array().into_iter().flatten();
@@ -24,6 +29,7 @@ both_databases! {
                 continue;
             }
             lists += 1;
+            let path = path.replace("{id}", &script);
             for limit in ["0", "-1", "201", "9223372036854775807", "-9223372036854775808"] {
                 expect_refusal(&get(&format!("{path}?limit={limit}")).await, 400, "invalid_request", Some("limit"));
             }
@@ -40,7 +46,7 @@ both_databases! {
             count(get(&format!("{path}?limit=200")).await);
             count(get(&format!("{path}?")).await);
         }
-        assert_eq!(lists, 6, "keys, organizations, members, notifications, secrets and the audit log");
+        assert_eq!(lists, 7, "keys, organizations, members, notifications, secrets, the log of a script and the audit log");
 
         for (query, status, field) in [
             ("status=zebra", 400, Some("query")),
@@ -79,6 +85,21 @@ both_databases! {
         ] {
             let code = if status == 404 { "not_found" } else { "invalid_request" };
             expect_refusal(&get(&format!("/api/usage?{query}")).await, status, code, field);
+        }
+        let metrics = format!("/api/routes/{script}/metrics");
+        for (query, field) in [
+            ("by=week", "query"),
+            ("from=yesterday", "query"),
+            ("zebra=1", "query"),
+            ("from=9999-12-30T22:00:00Z", "from"),
+            ("by=minute&from=2020-01-01T00:00:00Z", "from"),
+            ("from=2026-11-20T00:00:00Z&until=2026-11-19T00:00:00Z", "from"),
+        ] {
+            expect_refusal(&get(&format!("{metrics}?{query}")).await, 400, "invalid_request", Some(field));
+        }
+        expect_refusal(&get(&format!("/api/routes/{NOBODY}/metrics")).await, 404, "not_found", None);
+        for version in ["0", "-1", "x", "2", "99999999999999999999"] {
+            expect_refusal(&get(&format!("/api/routes/{script}/versions/{version}")).await, 404, "not_found", None);
         }
         // What a database's pattern or text cannot hold is no name of anything.
         for name in ["%00", "a%00b", "%25", "_", "%5C", "'", "%22;--", "%ff", "%ED%A0%80", &"x".repeat(20_000)] {

@@ -68,6 +68,7 @@ fn every_subcommand_has_help_in_the_words_of_those_who_use_it() {
         "groups",
         "init",
         "keys",
+        "logs",
         "master-key",
         "nodes",
         "notifications",

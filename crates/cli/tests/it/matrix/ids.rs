@@ -50,6 +50,9 @@ impl<'w> Others<'w> {
             ("workspace", workspace.clone()),
             ("workspace", "of-others-only".to_owned()),
             ("route", tenant.route.clone()),
+            ("route_log", site.script().await.1),
+            // Of which one's own has two.
+            ("script_version", "4".to_owned()),
             ("secret", site.secret().await),
             ("secret_owner", group.clone()),
             ("secret_owner", "of-others-only".to_owned()),
@@ -151,6 +154,7 @@ async fn own(site: Site<'_>, operation: &Operation, place: &Place) -> Option<Str
         "organization" => tenant.id.clone(),
         "notification" => site.notification().await,
         "actor" => key_of(&tenant.manager).await,
+        "route_log" => site.script().await.1,
         "request" => fresh("request"),
         "cursor" => return cursor(&tenant.manager, operation, "limit=1").await,
         other => panic!("{operation}: what is an own {other}?"),

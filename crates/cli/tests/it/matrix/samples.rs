@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 
 use super::At;
-use crate::support::{NOBODY, Tenant, World, text};
+use crate::support::{NOBODY, Tenant, World, text, wait_for};
 
 /// The password of everybody who is invited here.
 pub(super) const PASSWORD: &str = "the password of somebody new";
@@ -88,6 +88,25 @@ impl Site<'_> {
 
     async fn route(&self) -> String {
         text(&self.make("/api/routes", door()).await["id"])
+    }
+
+    /// The id of a new route with two versions of a script, and the id of a line in its log.
+    pub(super) async fn script(&self) -> (String, String) {
+        let path = format!("/{}", fresh("script"));
+        let script =
+            |text: &str| json!({"kind": "script", "source": format!("export default () => new Response('{text}')")});
+        let new = json!({"path": path, "guard": {"public": true}, "target": script("one")});
+        let id = text(&self.make("/api/routes", new).await["id"]);
+        let change = self.tenant.manager.request("PATCH", &format!("/api/routes/{id}"));
+        change.json(&json!({"target": script("two")})).send().await.expect_status(200);
+        let slug = if self.tenant.id == self.world.acme.id { "acme" } else { "beta" };
+        self.world.keyrack.http().get(&format!("/o/{slug}{path}")).send().await.expect_status(200);
+        let line = wait_for("the log", async || {
+            let log = self.tenant.manager.get(&format!("/api/routes/{id}/logs")).send().await.expect_status(200).json();
+            log["data"][0]["id"].as_str().map(str::to_owned)
+        });
+        let line = line.await;
+        (id, line)
     }
 
     /// The id of a new secret of a group.
@@ -179,7 +198,9 @@ impl Site<'_> {
             }
             "acceptInvitation" => saying(json!({"token": self.invitation().await, "password": PASSWORD})),
             "createRoute" => saying(door()),
-            "getRoute" | "deleteRoute" => about(self.route().await),
+            "getRoute" | "deleteRoute" | "listRouteLogs" | "getRouteMetrics" => about(self.route().await),
+            "listScriptVersions" => about(self.script().await.0),
+            "getScriptVersion" => about(self.script().await.0).with(&At::Path("version".to_owned()), "1"),
             "updateRoute" => Sample { body: json!({"enabled": false}), ..about(self.route().await) },
             "listSecrets" => Sample::default().with(&At::Query("scope".to_owned()), "group"),
             "createSecret" => saying(secret()),
