@@ -127,12 +127,16 @@ fn endless(options: &Options, filled: &Filled, server: &Server, folder: &Path) -
         let alone = load::run(options, options.connections, &[server], &url, &script)?;
         let over = Arc::new(AtomicBool::new(false));
         let ended: Arc<AtomicU64> = Arc::default();
+        let mut hands = Vec::new();
         for hand in 0..HANDS * 2 {
             let http = Http::new(&server.url).with_bearer(keyrack_bench::text(hand % filled.size).expose());
-            runtime.spawn(call(http, 2 + hand % 2, Arc::clone(&over), Arc::clone(&ended)));
+            hands.push(runtime.spawn(call(http, 2 + hand % 2, Arc::clone(&over), Arc::clone(&ended))));
         }
         let beside = load::run(options, options.connections, &[server], &url, &script)?;
         over.store(true, Ordering::Relaxed);
+        for hand in hands {
+            runtime.block_on(hand)?;
+        }
         println!(
             "endless scripts: {:.0} verified a second (p50 {}, p99 {}) alone, {:.0} (p50 {}, p99 {}) beside {} calls that were ended",
             alone.rate,
@@ -144,7 +148,6 @@ fn endless(options: &Options, filled: &Filled, server: &Server, folder: &Path) -
             ended.load(Ordering::Relaxed),
         );
     }
-    runtime.shutdown_timeout(std::time::Duration::from_secs(10));
     Ok(())
 }
 

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use keyrack_script::PoolSettings;
 
-/// How many scripts run at once: most of them wait for others, and each may need its memory.
-const MOST: usize = 32;
+/// How many scripts run at once for each processor. Most of them wait for others; where all compute, requests that are only verified
+/// still have four fifths of it.
+const EACH: usize = 16;
 
 /// This very program, also where its file has been replaced since it was started.
 pub(crate) fn processes() -> PoolSettings {
-    PoolSettings { program: PathBuf::from("/proc/self/exe"), arguments: vec!["run-scripts".into()], most: MOST }
+    let most = EACH * std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    PoolSettings { program: PathBuf::from("/proc/self/exe"), arguments: vec!["run-scripts".into()], most }
 }

@@ -5,14 +5,15 @@ use std::io;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use serde::Serialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::wire::{self, Answer, Ask, Call, Fault, FaultKind, FromChild, Reply, ToChild};
@@ -21,6 +22,8 @@ use crate::wire::{self, Answer, Ask, Call, Fault, FaultKind, FromChild, Reply, T
 const GRACE: Duration = Duration::from_millis(100);
 /// How long a script waits for a process, and how long a process may take to begin and to look at a script.
 pub const PATIENCE: Duration = Duration::from_secs(5);
+/// How long one that gets ready is waited for before another one is started.
+const PREPARED_WITHIN: Duration = Duration::from_millis(5);
 /// After how many calls a process is replaced.
 const CALLS: u32 = 10_000;
 /// How long a process is kept that nobody needs, unless it is the last.
@@ -55,20 +58,26 @@ pub struct Pool(Arc<Inner>);
 
 struct Inner {
     settings: PoolSettings,
-    room: Semaphore,
+    /// Held for each process that runs a script or gets ready for the next.
+    room: Arc<Semaphore>,
+    /// Those that are ready.
     idle: Mutex<Vec<Worker>>,
+    /// How many get ready now, and that one is.
+    preparing: AtomicUsize,
+    is_ready: Notify,
 }
 
 impl Pool {
     /// None is started before the first script.
     pub fn new(settings: PoolSettings) -> Self {
-        let room = Semaphore::new(settings.most.max(1));
-        Self(Arc::new(Inner { settings, room, idle: Mutex::default() }))
+        let room = Arc::new(Semaphore::new(settings.most.max(1)));
+        let (preparing, is_ready) = (AtomicUsize::new(0), Notify::new());
+        Self(Arc::new(Inner { settings, room, idle: Mutex::default(), preparing, is_ready }))
     }
 
     /// Whether something can be a script.
     pub async fn check(&self, source: &str) -> Result<(), Fault> {
-        let (mut worker, _room) = self.worker().await?;
+        let (mut worker, room) = self.worker().await?;
         let check = async {
             worker.send(&ToChild::Check { source: source.to_owned() }, &[]).await?;
             worker.is_ready = false;
@@ -79,7 +88,7 @@ impl Pool {
         };
         match timeout(PATIENCE, check).await {
             Ok(Ok(checked)) => {
-                self.keep(worker);
+                self.keep(worker, room);
                 checked
             }
             Ok(Err(_)) => Err(died()),
@@ -89,13 +98,13 @@ impl Pool {
 
     /// Runs a script: what it answers, with its body.
     pub async fn run(&self, call: Call, body: Vec<u8>, host: &dyn Host) -> Result<(Answer, Vec<u8>), Fault> {
-        let (mut worker, _room) = self.worker().await?;
+        let (mut worker, room) = self.worker().await?;
         let until = Instant::now() + Duration::from_millis(call.milliseconds) + GRACE;
         match timeout_at(until, worker.run(call, body, host)).await {
             Ok(Ok(outcome)) => {
                 // Of an engine that had to be broken off nobody knows how it is.
                 if !matches!(&outcome, Err(fault) if matches!(fault.kind, FaultKind::Memory | FaultKind::Time)) {
-                    self.keep(worker);
+                    self.keep(worker, room);
                 }
                 outcome
             }
@@ -106,44 +115,66 @@ impl Pool {
     }
 
     /// A process that waits for something to do, and room for it.
-    async fn worker(&self) -> Result<(Worker, SemaphorePermit<'_>), Fault> {
+    async fn worker(&self) -> Result<(Worker, OwnedSemaphorePermit), Fault> {
         let busy = || Fault::new(FaultKind::Busy, "as many scripts as may be are running already");
         let until = Instant::now() + PATIENCE;
-        let room = timeout_at(until, self.0.room.acquire()).await.ok().and_then(Result::ok).ok_or_else(busy)?;
+        let room = timeout_at(until, Arc::clone(&self.0.room).acquire_owned()).await;
+        let room = room.ok().and_then(Result::ok).ok_or_else(busy)?;
         loop {
-            let idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let is_new = idle.is_none();
-            let mut worker = match idle {
-                Some(worker) => worker,
-                None => Worker::start(&self.0.settings).map_err(|error| {
-                    tracing::error!(%error, "a process for a script cannot be started");
-                    died()
-                })?,
-            };
-            match timeout_at(until, worker.ready()).await {
-                Ok(Ok(())) => return Ok((worker, room)),
-                // One that was kept may have been ended by somebody else: then another will do.
-                Ok(Err(_)) if !is_new => {}
+            let is_ready = self.0.is_ready.notified();
+            let idle = self.idle().pop();
+            if let Some(mut worker) = idle {
+                if worker.is_alive() {
+                    return Ok((worker, room));
+                }
+                // Somebody else has ended it: then another will do.
+                continue;
+            }
+            // One that is about to be ready is so before another one has begun.
+            if self.0.preparing.load(Ordering::Relaxed) > 0 && timeout(PREPARED_WITHIN, is_ready).await.is_ok() {
+                continue;
+            }
+            let mut worker = Worker::start(&self.0.settings).map_err(|error| {
+                tracing::error!(%error, "a process for a script cannot be started");
+                died()
+            })?;
+            return match timeout_at(until, worker.ready()).await {
+                Ok(Ok(())) => Ok((worker, room)),
                 Ok(Err(error)) => {
                     tracing::error!(%error, "a process for scripts ended before it began");
-                    return Err(died());
+                    Err(died())
                 }
-                Err(_) => return Err(busy()),
-            }
+                Err(_) => Err(busy()),
+            };
         }
     }
 
-    fn keep(&self, mut worker: Worker) {
+    /// Keeps a process for the next script. Its room is free once it is ready.
+    fn keep(&self, mut worker: Worker, room: OwnedSemaphorePermit) {
         if worker.calls >= CALLS {
             return;
         }
-        worker.idle_since = Instant::now();
-        let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        // The one that is needed least stands first: the last that was put back is taken first.
-        if idle.first().is_some_and(|first| first.idle_since.elapsed() > IDLE) {
-            idle.remove(0);
-        }
-        idle.push(worker);
+        let pool = self.clone();
+        pool.0.preparing.fetch_add(1, Ordering::Relaxed);
+        tokio::spawn(async move {
+            let prepared = timeout(PATIENCE, worker.ready()).await;
+            if matches!(prepared, Ok(Ok(()))) {
+                worker.idle_since = Instant::now();
+                let mut idle = pool.idle();
+                // The one that is needed least stands first: the last that was put back is taken first.
+                if idle.first().is_some_and(|first| first.idle_since.elapsed() > IDLE) {
+                    idle.remove(0);
+                }
+                idle.push(worker);
+            }
+            drop(room);
+            pool.0.preparing.fetch_sub(1, Ordering::Relaxed);
+            pool.0.is_ready.notify_one();
+        });
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Worker>> {
+        self.0.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -153,7 +184,7 @@ fn died() -> Fault {
 
 /// A process that runs scripts. Killed on drop.
 struct Worker {
-    _child: Child,
+    child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
     /// Whether it has said that it waits for something to do.
@@ -170,14 +201,11 @@ impl Worker {
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
-        Ok(Self {
-            _child: child,
-            input,
-            output: BufReader::new(output),
-            is_ready: false,
-            calls: 0,
-            idle_since: Instant::now(),
-        })
+        Ok(Self { child, input, output: BufReader::new(output), is_ready: false, calls: 0, idle_since: Instant::now() })
+    }
+
+    fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Waits until it waits for something to do.

@@ -1,6 +1,6 @@
 //! Groups of keys in front of small functions: what somebody needs who publishes a few of them.
 //!
-//! An upstream that says what reached it stands where scripts will.
+//! The functions are scripts that say what reached them; each run knocks at an upstream too, which counts.
 
 use std::time::Duration;
 
@@ -14,6 +14,18 @@ use crate::support::{
 };
 
 const DATA: &str = "/run/api/data";
+
+/// Says what reached it, and what it knows of its caller.
+const FUNCTION: &str = r#"
+    export default async function (request, ctx) {
+        await fetch("COUNTER/ran");
+        const url = new URL(request.url);
+        return Response.json({
+            method: request.method, target: url.pathname + url.search, headers: [...request.headers], body: await request.text(),
+            group: ctx.authenticatedKeyGroup, key: ctx.authenticatedKey, params: ctx.params,
+            database: await ctx.getSecret("DATABASE_URL"),
+        });
+    }"#;
 
 keyrack_testkit::both_databases! {
     async fn a_group_of_keys_opens_its_functions_and_no_others(database: Database) {
@@ -51,6 +63,16 @@ impl Walk {
         let upstream = Upstream::start().await;
         let ada = Person::owner(&keyrack).await;
         Self { http: keyrack.http(), owner: keyrack.owner(), ada, upstream, keyrack }
+    }
+
+    fn target(&self) -> Value {
+        json!({"kind": "script", "source": FUNCTION.replace("COUNTER", &self.upstream.url())})
+    }
+
+    /// The id of a new function.
+    async fn function(&self, path: &str, guard: Value) -> String {
+        let new = json!({"path": path, "guard": guard, "target": self.target()});
+        text(&self.owner.make("/api/routes", new).await["id"])
     }
 
     async fn group(&self, name: &str) -> Value {
@@ -92,7 +114,11 @@ impl Walk {
     /// Each of them goes no further than the door.
     async fn a_key_may_come_in_six_ways(&self, key: &Key) {
         let guard = json!({"groups": ["analytics"], "query_key": true});
-        self.owner.make_route(DATA, guard, &self.upstream.url()).await;
+        self.function(DATA, guard).await;
+        let production = json!({"name": "DATABASE_URL", "value": "production", "scope": "global"});
+        self.owner.make("/api/secrets", production).await;
+        let own = json!({"name": "DATABASE_URL", "value": "readonly", "scope": "group", "owner": "analytics"});
+        self.owner.make("/api/secrets", own).await;
         let secret = &key.secret;
         let basic = data_encoding::BASE64.encode(format!(":{secret}").as_bytes());
         let get = |query: &str| self.http.get(&format!("{DATA}{query}"));
@@ -107,7 +133,8 @@ impl Walk {
             let seen = request.send().await.expect_status(200).json();
             assert_eq!(seen_headers(&seen, "x-consumer-groups"), ["analytics"]);
             assert_eq!(seen_headers(&seen, "x-credential-identifier"), [key.id.as_str()]);
-            assert_eq!(seen["target"], DATA);
+            assert_eq!((&seen["target"], &seen["group"]), (&json!(DATA), &json!("analytics")));
+            assert_eq!((&seen["key"]["name"], &seen["database"]), (&json!("prod-server-1"), &json!("readonly")));
             assert!(!seen.to_string().contains(secret), "the key is between the caller and the door: {seen}");
         }
     }
@@ -150,7 +177,7 @@ impl Walk {
 
     /// And it takes no wrong one.
     async fn a_public_function_learns_nothing_of_a_key(&self, key: &Key) {
-        self.owner.make_route("/run/open", json!({"public": true}), &self.upstream.url()).await;
+        self.function("/run/open", json!({"public": true})).await;
         let with_key = self.http.get("/run/open").header("x-api-key", &key.secret).send().await;
         let without = self.http.get("/run/open").send().await;
         for answer in [with_key, without] {
@@ -159,6 +186,10 @@ impl Walk {
                 assert_eq!(seen_headers(&seen, name), ["-"], "{name}");
             }
             assert!(!seen.to_string().contains(&key.secret));
+            assert_eq!(
+                (&seen["group"], &seen["key"], &seen["database"]),
+                (&Value::Null, &Value::Null, &json!("production"))
+            );
         }
         // What is there must be good all the same.
         self.is_refused(self.http.get("/run/open").header("x-api-key", "wrong")).await;
@@ -169,7 +200,7 @@ impl Walk {
 
     /// Not even read: this one is hardly JSON.
     async fn a_body_arrives_unchanged(&self, key: &Key) {
-        self.owner.make_route("/run/api/users/:id", json!({"groups": ["analytics"]}), &self.upstream.url()).await;
+        self.function("/run/api/users/:id", json!({"groups": ["analytics"]})).await;
         let body = "{ \"name\" :\t\"Ada\\u00e9\", \"name\": 1e400 }\r\n";
         let request = self.http.post("/run/api/users/7?x=%41&x=").header("x-api-key", &key.secret);
         let sent = request.header("content-type", "application/json; charset=utf-8").body(body).send().await;
@@ -177,11 +208,12 @@ impl Walk {
         assert_eq!((&seen["body"], &seen["method"]), (&json!(body), &json!("POST")));
         assert_eq!(seen["target"], "/run/api/users/7?x=%41&x=");
         assert_eq!(seen_headers(&seen, "content-type"), ["application/json; charset=utf-8"]);
+        assert_eq!(seen["params"], json!({"id": "7"}));
     }
 
     /// With a key and without.
     async fn what_is_not_open_is_not_there(&self, key: &Key) {
-        let target = json!({"kind": "upstream", "url": self.upstream.url()});
+        let target = self.target();
         let closed =
             json!({"path": "/run/closed", "guard": {"groups": ["analytics"]}, "target": target, "enabled": false});
         let closed = text(&self.owner.make("/api/routes", closed).await["id"]);
@@ -219,7 +251,7 @@ impl Walk {
             self.owner.delete(&format!("/api/keys/{id}")).await;
         }
         let guard = json!({"groups": ["mobile", "analytics"]});
-        let door = format!("/api/routes/{}", self.owner.make_route("/run/mobile", guard, &self.upstream.url()).await);
+        let door = format!("/api/routes/{}", self.function("/run/mobile", guard).await);
         let refused = self.owner.request("DELETE", &path).send().await;
         let refused = expect_refusal(refused, 409, "in_use").json();
         assert!(refused["details"].to_string().contains("/run/mobile"), "{refused}");

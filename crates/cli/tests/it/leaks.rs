@@ -13,7 +13,7 @@ use keyrack_testkit::{Database, Http, Keyrack, Upstream, both_databases};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 
-use crate::support::{KEYRACK, Person, World, free_port, text};
+use crate::support::{KEYRACK, Person, World, free_port, text, wait_for};
 
 /// In the text of everything secret that can be chosen.
 const CANARY: &str = "c4n4ry-4mong-th3-s3cr3ts";
@@ -103,6 +103,7 @@ async fn walk(database: Database, format: &str) {
     people(&world, &mut secrets).await;
     let known = keys_of_all_kinds(&world, &mut secrets).await;
     doors(&world, &upstream, &known).await;
+    secrets_of_callers(&world, &upstream, &mut secrets).await;
     mistakes(&world, &known).await;
     over_http2(&world, &known).await;
     if database == Database::Sqlite {
@@ -110,8 +111,15 @@ async fn walk(database: Database, format: &str) {
     }
     on_the_command_line(&world, &known);
 
-    let lists =
-        ["/api/keys?limit=200", "/api/audit?limit=200", "/api/members", "/api/groups", "/api/routes", "/api/session"];
+    let lists = [
+        "/api/keys?limit=200",
+        "/api/audit?limit=200",
+        "/api/members",
+        "/api/groups",
+        "/api/routes",
+        "/api/secrets",
+        "/api/session",
+    ];
     for path in lists {
         let answer = world.acme.manager.get(path).send().await.expect_status(200);
         secrets.expect_none_in(path, &answer.body);
@@ -243,6 +251,55 @@ async fn keys_of_all_kinds(world: &World, secrets: &mut Secrets) -> Vec<String> 
     manager.request("DELETE", &path).send().await.expect_status(204);
     known.push(text(&ended["secret"]));
     known
+}
+
+/// Secrets that are handed to services and to scripts; those that scripts write into their log, fail with or send somewhere too.
+async fn secrets_of_callers(world: &World, upstream: &Upstream, secrets: &mut Secrets) {
+    let manager = &world.acme.manager;
+    for (name, scope, owner) in [("MAIN", "global", None), ("OF_GROUP", "group", Some("default"))] {
+        let value = format!("postgres://{CANARY}:{name}@db");
+        secrets.add("a secret", &value);
+        let new = json!({"name": name, "value": value, "scope": scope, "owner": owner});
+        let made = manager.post("/api/secrets").json(&new).send().await.expect_status(201).json();
+        manager.get(&format!("/api/secrets/{}?values=true", text(&made["id"]))).send().await;
+        let again = json!({"value": format!("{value}/again")});
+        let path = format!("/api/secrets/{}", text(&made["id"]));
+        manager.request("PATCH", &path).json(&again).send().await.expect_status(200);
+    }
+    let told = json!({"kind": "upstream", "url": upstream.url(), "secret_headers": {"x-main": "MAIN", "x-of-group": "OF_GROUP"}});
+    let source = r#"
+        export default async function (request, ctx) {
+            const [main, own] = [await ctx.getSecret("MAIN"), await ctx.getSecret("OF_GROUP")];
+            console.log("opened", { main, own }, await ctx.getCompleteSecret("MAIN"));
+            const answer = await fetch(ctx.query.to, { method: "POST", headers: { "x-main": main }, body: own }).catch(String);
+            console.warn(String(answer), answer?.status);
+            if (ctx.query.fail) throw new Error(`failed at ${main} with ${own}`);
+            return new Response(String(main.length));
+        }"#;
+    let script = json!({"kind": "script", "source": source});
+    let mut doors = Vec::new();
+    for (path, target) in [("/told", told), ("/run/tells", script)] {
+        let door = json!({"path": path, "guard": {"groups": ["default"]}, "target": target});
+        doors.push(text(&manager.post("/api/routes").json(&door).send().await.expect_status(201).json()["id"]));
+    }
+    let new = json!({"name": "for scripts", "scopes": ["*:read", "*:write"]});
+    let key = text(&manager.post("/api/keys").json(&new).send().await.expect_status(201).json()["secret"]);
+    secrets.add_key("a key for scripts", &key);
+    let http = world.keyrack.http().with_bearer(&key);
+    let seen = http.get("/told").send().await.expect_status(200);
+    assert!(seen.text().contains(CANARY), "the service says what it was told");
+    for (to, more, status) in
+        [(upstream.url(), "", 200), ("http://127.0.0.1:9".to_owned(), "", 200), (upstream.url(), "&fail=1", 500)]
+    {
+        http.get(&format!("/run/tells?to={to}{more}")).send().await.expect_status(status);
+    }
+    let log = wait_for("the log of the script", async || {
+        let log = manager.get(&format!("/api/routes/{}/logs?limit=200", doors[1])).send().await.expect_status(200);
+        (log.json()["data"].as_array().unwrap().len() == 9).then_some(log)
+    });
+    let log = log.await;
+    assert!(log.text().contains("[secret MAIN]") && log.text().contains("[secret OF_GROUP]"), "{}", log.text());
+    secrets.expect_none_in("the log of a script", &log.body);
 }
 
 /// Every carrier, at every kind of door, with good keys and with others.

@@ -11,8 +11,11 @@ use std::os::fd::AsFd as _;
 use std::rc::Rc;
 
 use self::host::Out;
-use self::realm::Realm;
+use self::realm::{Platform, Realm};
 use crate::wire::{self, FromChild, ToChild};
+
+/// How little others have to wait for a script (`nice(2)`): requests that are only verified go before all that scripts compute.
+const LAST: i32 = 19;
 
 /// Reads what is to be done from standard input until that ends. Gives up nearly everything before that.
 pub fn run() -> io::Result<()> {
@@ -22,13 +25,16 @@ pub fn run() -> io::Result<()> {
     // Before the doors close: what is looked up at the first use.
     aws_lc_rs::rand::fill(&mut [0]).map_err(io::Error::other)?;
     let out = Rc::new(RefCell::new(Out { pipe, lines: 0 }));
-    let mut spare = Some(Realm::new(&out).map_err(io::Error::other)?);
+    let web = Platform::compile().map_err(io::Error::other)?;
+    let mut spare = Some(Realm::new(web, &out).map_err(io::Error::other)?);
+    // Where that cannot be, scripts are as important as all else.
+    let _ = rustix::process::setpriority_process(None, LAST);
     confine::confine(&input, &out.borrow().pipe)?;
     out.borrow_mut().send(&FromChild::Ready, &[])?;
     while let Some((message, body)) = wire::read::<ToChild>(&mut input)? {
         let realm = match spare.take() {
             Some(realm) => realm,
-            None => Realm::new(&out).map_err(io::Error::other)?,
+            None => Realm::new(web, &out).map_err(io::Error::other)?,
         };
         match message {
             ToChild::Check { source } => {
@@ -51,7 +57,7 @@ pub fn run() -> io::Result<()> {
         }
         drop(realm);
         // While nobody waits.
-        spare = Realm::new(&out).ok();
+        spare = Realm::new(web, &out).ok();
         out.borrow_mut().send(&FromChild::Ready, &[])?;
     }
     Ok(())
