@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use keyrack_script::PoolSettings;
 
-/// How many scripts run at once for each processor. Most of them wait for others; where all compute, requests that are only verified
-/// still have four fifths of it.
+/// How many scripts run at once for each processor. Most of them wait for others, and what they compute gives way to the rest.
 const EACH: usize = 16;
 
 /// This very program, also where its file has been replaced since it was started.

@@ -25,6 +25,13 @@ pub struct RouteMetric {
     pub longest: i64,
 }
 
+impl RouteMetric {
+    /// How long a call took on average, in microseconds; `None` if there was none.
+    pub fn mean(&self) -> Option<i64> {
+        self.micros.checked_div(self.calls)
+    }
+}
+
 statements! {
     ADD = "INSERT INTO route_metric (route_id, span, start, calls, failures, micros, longest) \
         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (route_id, span, start) DO UPDATE SET \

@@ -145,11 +145,11 @@ pub(super) fn check_target(target: &Target, path: &str) -> Result<()> {
 
 /// Whether it can be read as JavaScript is for whoever runs it to say.
 fn check_script(script: &Script) -> Result<()> {
-    let refused = |message| Err(Error::invalid("target.source", message));
+    let refused = |message: String| Err(Error::invalid("target.source", message));
     match script.source.len() {
-        0 => refused("must not be empty"),
-        length if length > MAX_SCRIPT => refused("must have at most 131072 bytes"),
-        _ if script.source.contains('\0') => refused("must not contain the character U+0000"),
+        0 => refused("must not be empty".to_owned()),
+        length if length > MAX_SCRIPT => refused(format!("must have at most {MAX_SCRIPT} bytes")),
+        _ if script.source.contains('\0') => refused("must not contain the character U+0000".to_owned()),
         _ => Ok(()),
     }
 }

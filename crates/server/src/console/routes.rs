@@ -284,7 +284,7 @@ impl Calls {
         };
         let chart = Bars::of(&counted.times.iter().map(bar).collect::<Vec<_>>(), label);
         let count = |number: i64| show::count(number.unsigned_abs());
-        let mean = |of: &RouteMetric| of.micros.checked_div(of.calls).map(|mean| show::micros(mean.unsigned_abs()));
+        let mean = |of: &RouteMetric| of.mean().map(|mean| show::micros(mean.unsigned_abs()));
         let longest = |of: &RouteMetric| (of.calls > 0).then(|| show::micros(of.longest.unsigned_abs()));
         let row = |of: &RouteMetric| {
             let (mean, longest) = (mean(of).unwrap_or_default(), longest(of).unwrap_or_default());

@@ -10,8 +10,9 @@ use keyrack_core::{
     Body, Environment, KeyStatus, OrganizationState, RateLimit, RateLimits, Role, SecretScope, SessionId, Tier,
 };
 use keyrack_engine::{
-    Event, HashProfile, ImportKey, KeyGroup, KeyPatch, KeySecret, KeyView, Member, NewKey, NodeView, Organization,
-    QuotaStanding, QuotaUse, Receipt, Secret, Session, Standing, UserAccount, WindowStanding, Witness, Workspace,
+    Event, HashProfile, ImportKey, KeyGroup, KeyPatch, KeySecret, KeyView, LogKind, Member, NewKey, NodeView,
+    Organization, QuotaStanding, QuotaUse, Receipt, Secret, Session, Standing, UserAccount, WindowStanding, Witness,
+    Workspace,
 };
 
 pub(crate) use notifications::notification;
@@ -54,6 +55,7 @@ same_words! {
     Body <-> KeyBody { Base62, Hex, Base64url }
     HashProfile <-> HashProfile { HmacSha256, Bcrypt }
     Span <-> UsageBy { Minute, Hour, Day }
+    LogKind <-> RouteLogKind { Line, Answered, Failed, Rejected }
 }
 
 /// A key for the wire.

@@ -3,7 +3,7 @@
 use keyrack_client::wire;
 use keyrack_core::Role;
 use keyrack_engine::{
-    Cors, GuardText, LogKind, Route, RouteLog, RouteMetric, RouteMetrics, Script, ScriptVersion, Target, Upstream,
+    Cors, GuardText, Route, RouteLog, RouteMetric, RouteMetrics, Script, ScriptVersion, Target, Upstream,
 };
 
 use super::Wire as _;
@@ -113,7 +113,7 @@ fn calls(of: &RouteMetric) -> wire::RouteCalls {
     wire::RouteCalls {
         calls: of.calls.unsigned_abs(),
         failures: of.failures.unsigned_abs(),
-        mean_ms: of.micros.checked_div(of.calls).map(milliseconds),
+        mean_ms: of.mean().map(milliseconds),
         max_ms: (of.calls > 0).then(|| milliseconds(of.longest)),
     }
 }
@@ -124,12 +124,7 @@ pub(crate) fn route_log(l: RouteLog) -> wire::RouteLog {
         id: l.id.0,
         at: l.at,
         request_id: l.request,
-        kind: match l.kind {
-            LogKind::Line => wire::RouteLogKind::Line,
-            LogKind::Answered => wire::RouteLogKind::Answered,
-            LogKind::Failed => wire::RouteLogKind::Failed,
-            LogKind::Rejected => wire::RouteLogKind::Rejected,
-        },
+        kind: l.kind.wire(),
         level: match l.level {
             0 => wire::RouteLogLevel::Debug,
             1 => wire::RouteLogLevel::Info,

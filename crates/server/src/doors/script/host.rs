@@ -64,14 +64,9 @@ impl<'a> ScriptHost<'a> {
     }
 
     /// Text for a log: in the place of secrets that the script was given stand their names.
-    pub(crate) fn masked(&self, mut text: String) -> String {
-        for (name, value) in self.given.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            let value = value.expose();
-            if value.len() >= SHORTEST_MASKED && text.contains(value) {
-                text = text.replace(value, &format!("[secret {name}]"));
-            }
-        }
-        text
+    pub(crate) fn masked(&self, text: String) -> String {
+        let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        masked(text, given.iter().map(|(name, value)| (name.as_str(), value.expose())))
     }
 
     fn give(&self, name: &str, value: &SecretText) -> String {
@@ -104,6 +99,18 @@ impl<'a> ScriptHost<'a> {
     }
 }
 
+/// Text with names in the place of secrets: the longest first, for one may be the beginning of another.
+fn masked<'s>(mut text: String, secrets: impl Iterator<Item = (&'s str, &'s str)>) -> String {
+    let mut secrets: Vec<_> = secrets.filter(|(_, value)| value.len() >= SHORTEST_MASKED).collect();
+    secrets.sort_by_key(|(_, value)| std::cmp::Reverse(value.len()));
+    for (name, value) in secrets {
+        if text.contains(value) {
+            text = text.replace(value, &format!("[secret {name}]"));
+        }
+    }
+    text
+}
+
 impl Host for ScriptHost<'_> {
     fn ask(&self, what: Ask, body: Vec<u8>) -> Replying<'_> {
         Box::pin(async move {
@@ -124,5 +131,17 @@ impl Host for ScriptHost<'_> {
     fn log(&self, level: u8, text: String) {
         let text = self.masked(text);
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).push((level, text));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::masked;
+
+    #[test]
+    fn of_a_secret_that_begins_with_another_nothing_is_left() {
+        let secrets = [("A", "postgres://db"), ("B", "postgres://db/with-more"), ("C", "abc")];
+        let shown = masked("postgres://db/with-more postgres://db abc".to_owned(), secrets.into_iter());
+        assert_eq!(shown, "[secret B] [secret A] abc", "what is too short stays");
     }
 }

@@ -111,6 +111,12 @@ pub(crate) fn in_words(fault: &Fault) -> String {
     }
 }
 
+/// The same with the stack, for whoever wrote the script.
+fn in_full(fault: &Fault) -> String {
+    let stack = fault.stack.as_deref().map(|stack| format!("\n{}", stack.trim_end())).unwrap_or_default();
+    format!("{}{stack}", in_words(fault))
+}
+
 /// What a caller is told of a script that did not answer: nothing of what is in it.
 fn refusal(fault: &Fault) -> ApiError {
     match fault.kind {

@@ -8,7 +8,7 @@ use keyrack_core::KeyId;
 use keyrack_engine::{LiveRoute, LogKind, LogLine, Verdict};
 use keyrack_script::wire::Fault;
 
-use super::{ScriptHost, in_words, refusal};
+use super::{ScriptHost, in_full, refusal};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::request_id::RequestId;
@@ -77,8 +77,7 @@ impl Record {
     ) -> ApiError {
         let refusal = refusal(fault);
         let mut lines = self.lines(app, route, host);
-        let stack = fault.stack.as_deref().map(|stack| format!("\n{}", stack.trim_end())).unwrap_or_default();
-        let message = host.masked(format!("{}{stack}", in_words(fault)));
+        let message = host.masked(in_full(fault));
         lines.push(self.end(route, LogKind::Failed, ERROR, message, refusal.status.as_u16()));
         app.engine.note_route_lines(lines);
         refusal

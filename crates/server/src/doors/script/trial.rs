@@ -6,7 +6,7 @@ use http::HeaderMap;
 use keyrack_engine::{LiveRoute, Seeker};
 use keyrack_script::wire::Call;
 
-use super::{MEMORY, MILLISECONDS, ScriptHost, in_words, pairs};
+use super::{MEMORY, MILLISECONDS, ScriptHost, in_full, pairs};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::request_id::RequestId;
@@ -80,10 +80,7 @@ pub(crate) async fn run(app: &App, route: &LiveRoute, trial: Trial, id: RequestI
         Ok((answer, body)) => {
             Ok((answer.status, answer.headers, host.masked(String::from_utf8_lossy(&body).into_owned())))
         }
-        Err(fault) => {
-            let stack = fault.stack.as_deref().map(|stack| format!("\n{}", stack.trim_end())).unwrap_or_default();
-            Err(host.masked(format!("{}{stack}", in_words(&fault))))
-        }
+        Err(fault) => Err(host.masked(in_full(&fault))),
     };
     Ok(Tried { outcome, lines: host.take_lines(), took: begun.elapsed() })
 }
