@@ -24,6 +24,7 @@ use crate::letters::Letters;
 use crate::limits::Windows;
 use crate::master_keys::MasterKeys;
 use crate::passwords::SlowPool;
+use crate::peppers::Peppers;
 use crate::quota::Quotas;
 use crate::routes::{RouteLogs, RouteTable};
 use crate::sealing::DataKeys;
@@ -40,8 +41,7 @@ pub struct Engine {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) calendar: Calendar,
     pub(crate) random: Arc<dyn Random>,
-    /// The one in use first, then those that are being replaced.
-    pub(crate) peppers: Vec<Pepper>,
+    pub(crate) peppers: Peppers,
     pub(crate) directory: Directory,
     pub(crate) keyring: Keyring,
     pub(crate) routes: RouteTable,
@@ -96,7 +96,7 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Where randomness comes from.
     pub random: Arc<dyn Random>,
-    /// The peppers, the one in use first.
+    /// The peppers; on a new database the first is put into use.
     pub peppers: Vec<Pepper>,
     /// The master keys.
     pub master_keys: Vec<MasterKey>,
@@ -120,7 +120,7 @@ impl Engine {
             clock,
             calendar,
             random,
-            peppers,
+            peppers: Peppers::new(peppers),
             directory: Directory::default(),
             keyring: Keyring::default(),
             routes: RouteTable::default(),
@@ -242,6 +242,7 @@ impl Engine {
         }
         tiers::load_tiers(self, &mut reader).await?;
         self.load_master_keys(&mut reader).await?;
+        self.load_peppers(&mut reader).await?;
         feed::load_tenants(self, &mut reader).await?;
         feed::load_routes(self, &mut reader).await?;
         if self.role != (Role::Guest { keys: false }) {

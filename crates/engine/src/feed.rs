@@ -20,32 +20,31 @@ use crate::sealing::{DATA_KEY_MADE, DATA_KEYS_MADE, DATA_KEYS_RETIRED};
 use crate::secrets::RESEALED;
 use crate::tiers::{TIERS_CHANGED, load_tiers};
 use crate::tokens::SIGNING_KEY_MADE;
-use crate::{Error, Result, master_keys, settings};
+use crate::{Error, Result, master_keys, peppers, settings};
 
 /// How many keys are read anew at once.
 const BATCH: usize = 1000;
-/// The setting that tells which peppers the database was made with.
-const PEPPERS: &str = "pepper_fingerprints";
 /// The event by which the host says that the clock is right.
 pub(crate) const CLOCK_ACCEPTED: &str = "instance.clock_accepted";
 
-/// Gives a new database its epoch, checks the peppers against an old one and notes those that are new.
+/// Gives a new database its epoch, checks the peppers and the master keys against an old one, and notes which are in use if nothing
+/// says so yet: the first.
 pub(crate) async fn begin(
     store: &Store,
     calendar: &Calendar,
     random: &dyn Random,
-    (peppers, master_keys_known): (&[Pepper], &[MasterKey]),
+    (peppers_known, master_keys_known): (&[Pepper], &[MasterKey]),
 ) -> Result<FeedHead> {
     let mut reader = store.read().await?;
     let head = reader.feed_head().await?;
-    let known = reader.find_setting(INSTANCE, PEPPERS).await?.unwrap_or_default();
-    let in_use = master_keys::stored(&mut reader).await?;
+    let master_key = master_keys::stored(&mut reader).await?;
+    let pepper = peppers::stored(&mut reader).await?;
+    peppers::check(&peppers::fingerprints(&mut reader).await?, peppers_known)?;
     drop(reader);
-    check_peppers(&known, peppers)?;
-    master_keys::check(in_use.as_ref(), master_keys_known)?;
+    master_keys::check(master_key.as_ref(), master_keys_known)?;
     if let Some(head) = head
-        && peppers.iter().all(|pepper| known.get(pepper.id().to_string()).is_some())
-        && (in_use.is_some() || master_keys_known.is_empty())
+        && (pepper.is_some() || peppers_known.is_empty())
+        && (master_key.is_some() || master_keys_known.is_empty())
     {
         return Ok(head);
     }
@@ -53,40 +52,25 @@ pub(crate) async fn begin(
     let now = calendar.now();
     // Looked at again under the lock: another process may be starting too, with another pepper.
     let mut writer = store.write(&[INSTANCE]).await?;
-    let known = writer.find_setting(INSTANCE, PEPPERS).await?.unwrap_or_default();
-    check_peppers(&known, peppers)?;
-    let mut known = known.as_object().cloned().unwrap_or_default();
-    known.extend(peppers.iter().map(|p| (p.id().to_string(), p.fingerprint().into())));
-    let kind = match writer.feed_head().await? {
-        None => "instance.created",
-        Some(_) if in_use.is_none() => "master_key.noted",
-        Some(_) => "instance.pepper_added",
-    };
-    let first = master_keys_known.first();
-    if let Some(first) = first.filter(|_| in_use.is_none())
+    let mut known = peppers::fingerprints(&mut writer).await?;
+    peppers::check(&known, peppers_known)?;
+    let kind = if writer.feed_head().await?.is_none() { "instance.created" } else { "key_file.noted" };
+    if let Some(first) = peppers_known.first()
+        && peppers::stored(&mut writer).await?.is_none()
+    {
+        known.extend(peppers_known.iter().map(|pepper| (pepper.id().to_string(), pepper.fingerprint().into())));
+        peppers::put_fingerprints(&mut writer, known, now).await?;
+        peppers::put(&mut writer, first.id(), now).await?;
+    }
+    if let Some(first) = master_keys_known.first()
         && master_keys::stored(&mut writer).await?.is_none()
     {
         master_keys::put(&mut writer, first, now).await?;
     }
     let random_bits: [u8; 16] = random.bytes()?;
     writer.begin_epoch(uuid::Builder::from_random_bytes(random_bits).into_uuid()).await?;
-    writer.put_setting(INSTANCE, PEPPERS, &known.into(), now).await?;
     writer.commit(instance_event(kind, now, random.bytes()?), Vec::new()).await?;
     store.read().await?.feed_head().await?.ok_or(Error::internal("the log has no head"))
-}
-
-fn check_peppers(known: &serde_json::Value, peppers: &[Pepper]) -> Result<()> {
-    for (id, fingerprint) in known.as_object().into_iter().flatten() {
-        let ours = peppers.iter().find(|p| p.id().to_string() == *id);
-        let matches = ours.is_some_and(|p| fingerprint.as_str() == Some(&p.fingerprint()));
-        if !matches {
-            return Err(Error::Refused(format!(
-                "the key file does not hold pepper {id} of this database; use the key file that was made with it \
-                 (without its pepper no key can be recognised)"
-            )));
-        }
-    }
-    Ok(())
 }
 
 /// Reads an organization with all that belongs to it.
@@ -136,6 +120,7 @@ pub(crate) async fn apply(engine: &Engine, reader: &mut Reader, events: &[Event]
     let mut keys = BTreeSet::new();
     let (mut data_keys, mut secrets) = (BTreeSet::new(), Vec::new());
     let (mut is_put_into_use, mut are_retired) = (false, false);
+    let (mut is_pepper_put_into_use, mut redigested) = (false, Vec::new());
     let (mut routes, mut tiers, mut signing_keys) = (false, false, false);
     for event in events {
         engine.calendar.raise(event.at);
@@ -150,6 +135,9 @@ pub(crate) async fn apply(engine: &Engine, reader: &mut Reader, events: &[Event]
             master_keys::PUT_INTO_USE => is_put_into_use = true,
             DATA_KEYS_RETIRED => are_retired = true,
             master_keys::ADDED | master_keys::RETIRED => engine.master_keys.read_again(),
+            peppers::ADDED | peppers::RETIRED => engine.peppers.read_again(engine.master_keys.keyfile()),
+            peppers::PUT_INTO_USE => is_pepper_put_into_use = true,
+            peppers::REDIGESTED => redigested.push(event.id),
             _ => {}
         }
         void_quota(engine, event);
@@ -173,6 +161,9 @@ pub(crate) async fn apply(engine: &Engine, reader: &mut Reader, events: &[Event]
             | SubjectKind::Member
             | SubjectKind::Session => {}
         }
+    }
+    if is_pepper_put_into_use {
+        engine.load_peppers(reader).await?;
     }
     // First keys, then what they open; and those that open nothing any more are given up last.
     if is_put_into_use {
@@ -199,6 +190,9 @@ pub(crate) async fn apply(engine: &Engine, reader: &mut Reader, events: &[Event]
     let keys: Vec<KeyId> = keys.into_iter().collect();
     for keys in keys.chunks(BATCH) {
         reload_keys(engine, reader, keys).await?;
+    }
+    for event in redigested {
+        engine.follow_moved(reader, event).await?;
     }
     if routes {
         load_routes(engine, reader).await?;

@@ -48,7 +48,7 @@ pub enum KeyfileError {
     NoKey(PathBuf, &'static str),
 }
 
-/// What stands in the file. The first pepper is in use; the others are being replaced. Which master key is in use the database says.
+/// What stands in the file. Which pepper and which master key are in use the database says.
 pub struct Keyfile {
     peppers: Vec<(i64, Key)>,
     master_keys: Vec<(i64, Key)>,
@@ -120,7 +120,7 @@ impl Keyfile {
         Ok(Some(Self { peppers: peppers.map_err(no_key)?, master_keys: master_keys.map_err(no_key)? }))
     }
 
-    /// The peppers, the one in use first.
+    /// The peppers.
     #[must_use]
     pub fn peppers(&self) -> Vec<Pepper> {
         self.peppers.iter().map(|(id, key)| Pepper::new(*id, key)).collect()
@@ -134,11 +134,25 @@ impl Keyfile {
 
     /// Puts a new master key into a file, behind those that are there; its number.
     pub fn add_master_key(path: &Path, random: &dyn Random) -> Result<i64, KeyfileError> {
+        Self::add(path, random, |keyfile| &mut keyfile.master_keys)
+    }
+
+    /// Puts a new pepper into a file, behind those that are there; its number.
+    pub fn add_pepper(path: &Path, random: &dyn Random) -> Result<i64, KeyfileError> {
+        Self::add(path, random, |keyfile| &mut keyfile.peppers)
+    }
+
+    fn add(
+        path: &Path,
+        random: &dyn Random,
+        to: impl FnOnce(&mut Self) -> &mut Vec<(i64, Key)>,
+    ) -> Result<i64, KeyfileError> {
         let key = Zeroizing::new(random.bytes()?);
         let mut id = 1;
         Self::change(path, |keyfile| {
-            id = keyfile.master_keys.iter().map(|(id, _)| *id).max().unwrap_or(0) + 1;
-            keyfile.master_keys.push((id, key));
+            let keys = to(keyfile);
+            id = keys.iter().map(|(id, _)| *id).max().unwrap_or(0) + 1;
+            keys.push((id, key));
         })?;
         Ok(id)
     }
@@ -146,6 +160,11 @@ impl Keyfile {
     /// Takes master keys out of a file.
     pub fn remove_master_keys(path: &Path, ids: &[i64]) -> Result<(), KeyfileError> {
         Self::change(path, |keyfile| keyfile.master_keys.retain(|(id, _)| !ids.contains(id)))
+    }
+
+    /// Takes peppers out of a file.
+    pub fn remove_peppers(path: &Path, ids: &[i64]) -> Result<(), KeyfileError> {
+        Self::change(path, |keyfile| keyfile.peppers.retain(|(id, _)| !ids.contains(id)))
     }
 
     /// Puts a changed file in the place of a file: whoever reads it finds the one or the other, whole.

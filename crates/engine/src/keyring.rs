@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use keyrack_core::format::Environment;
 use keyrack_core::status::{End, Switch};
 use keyrack_core::{GroupId, IpAllowlist, KeyDigest, KeyId, RateLimits, ScopeSet, WorkspaceId};
-use keyrack_store::{Rare, VerificationRow};
+use keyrack_store::{Rare, Redigest, VerificationRow};
 use uuid::Uuid;
 
 use crate::directory::{Tenant, TenantCell};
@@ -113,6 +113,12 @@ impl Record {
     /// Whether it lets nobody in, whatever else is so.
     pub(crate) fn is_over(&self, now: Timestamp) -> bool {
         self.switch != Switch::Active || self.expires_at.has_come(now) || self.secret_expires_at.has_come(now)
+    }
+
+    /// That it is to get a digest under another pepper.
+    pub(crate) fn redigest(&self, from: KeyDigest, (pepper, to): (i64, KeyDigest)) -> Redigest {
+        let organization = self.profile.tenant.load().organization.id;
+        Redigest { key: self.key, organization, version: self.version.into(), from, to, pepper }
     }
 
     /// Where it stands.
@@ -356,6 +362,12 @@ impl Keyring {
         let length = digest.len().min(32);
         bytes[..length].copy_from_slice(&digest[..length]);
         self.change(KeyDigest::from_bytes(bytes).locator(), |shard| shard.retain(|r| r.key != key));
+    }
+
+    /// Forgets a secret of a key where it was before it was moved.
+    pub(crate) fn leave(&self, locator: u64, key: KeyId) {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.change(locator, |shard| shard.retain(|r| r.key != key || r.locator() != locator));
     }
 
     /// Starts anew with what a [`Loader`] has gathered.

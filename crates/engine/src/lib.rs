@@ -30,6 +30,7 @@ mod notices;
 mod organizations;
 pub mod passwords;
 mod patience;
+mod peppers;
 mod profile;
 mod quota;
 pub mod routes;
@@ -70,6 +71,7 @@ pub use nodes::NodeView;
 pub use notices::{Notifications, told};
 pub use organizations::{NewOrganization, OrganizationPatch};
 pub use passwords::{MAX_PASSWORD, MIN_PASSWORD};
+pub use peppers::{LeftKey, PepperState};
 pub use profile::{NewSecondFactor, Protection, RecoveryCodes};
 pub use quota::QuotaUse;
 pub use routes::{

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::engine::Engine;
-use crate::{Error, Result, master_keys};
+use crate::{Error, Result, master_keys, peppers};
 
 /// How often the log of a SQLite file is looked at for changes made by another process.
 const POLL: Duration = Duration::from_millis(50);
@@ -54,7 +54,7 @@ impl Engine {
             return Ok(Seat::Claim(claim));
         };
         self.lease.end();
-        member.join(self.applied(), &self.master_key_signs()).await?;
+        member.join(self.applied(), &self.key_file_signs()).await?;
         if let Err(error) = self.renew(&mut member).await {
             // Nobody is to wait for a node that never was.
             drop(member.leave().await);
@@ -77,6 +77,7 @@ impl Engine {
             () = self.keep_time() => {}
             () = self.keep_telling() => {}
             () = self.keep_master_key() => {}
+            () = self.keep_peppers() => {}
         }
         self.flush_route_logs().await;
         self.flush_route_metrics().await;
@@ -161,7 +162,7 @@ impl Engine {
     async fn renew(&self, member: &mut Membership) -> Result<()> {
         let sent = self.clock.reading();
         let told = self.applied();
-        let Some(head) = member.renew(told, &self.master_key_signs()).await? else {
+        let Some(head) = member.renew(told, &self.key_file_signs()).await? else {
             return self.rejoin(member).await;
         };
         let is_applied = |feed: &FeedHead| feed.epoch == head.epoch && feed.seq >= head.seq;
@@ -190,7 +191,7 @@ impl Engine {
     async fn rejoin(&self, member: &mut Membership) -> Result<()> {
         self.lease.end();
         tracing::warn!("this node was silent for so long that the others dropped it; it joins again");
-        member.join(0, &self.master_key_signs()).await?;
+        member.join(0, &self.key_file_signs()).await?;
         let mut feed = self.feed.lock().await;
         let reload = self.reload(&mut feed);
         tokio::pin!(reload);
@@ -198,13 +199,16 @@ impl Engine {
             tokio::select! {
                 reloaded = &mut reload => return reloaded,
                 // It says only that we are still there: that it fails is no reason to begin again.
-                () = tokio::time::sleep(LOADING) => drop(member.renew(0, &self.master_key_signs()).await),
+                () = tokio::time::sleep(LOADING) => drop(member.renew(0, &self.key_file_signs()).await),
             }
         }
     }
 
-    fn master_key_signs(&self) -> Vec<String> {
-        self.master_keys.known().iter().map(master_keys::sign_of).collect()
+    /// By what the others know what this process's key file has.
+    fn key_file_signs(&self) -> Vec<String> {
+        let master_keys = self.master_keys.known();
+        let peppers = self.peppers.known();
+        master_keys.iter().map(master_keys::sign_of).chain(peppers.iter().map(peppers::sign_of)).collect()
     }
 
     /// Passes on that something has been committed.
@@ -305,7 +309,7 @@ mod tests {
             seen_at: from_micros(renewed),
             silent_for: Duration::ZERO,
             applied: 0,
-            master_keys: Vec::new(),
+            key_file: Vec::new(),
         }
     }
 

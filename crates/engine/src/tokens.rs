@@ -158,7 +158,9 @@ impl Engine {
     /// expiry counts with theirs.
     pub(crate) fn identify_token(&self, text: &str, now: Timestamp) -> Option<Candidate> {
         let claims = self.tokens.check(text, now)?;
-        let record = self.keyring.find_secret(claims.locator, claims.key, claims.secret_version)?;
+        // It may have been moved since: another pepper is in use.
+        let mut places = std::iter::successors(Some(claims.locator), |left| self.peppers.place_after(*left));
+        let record = places.find_map(|place| self.keyring.find_secret(place, claims.key, claims.secret_version))?;
         let tenant = record.profile.tenant.load();
         Some(Candidate::of(KnownKey { record, tenant, token: Some(claims) }))
     }

@@ -245,13 +245,21 @@ impl Engine {
             return Ok(None);
         }
         let hash = TextHash::of(text);
-        let mut candidate = None;
-        for pepper in &self.peppers {
+        let (mut candidate, mut current) = (None, None);
+        let known = self.peppers.known();
+        // While keys move, the one in use is looked at once more: it may have come there just after it was not, and have gone from
+        // where it was just before that was looked at.
+        let again = known.first().filter(|_| known.len() > 1);
+        for pepper in known.iter().chain(again) {
             let digest = pepper.digest(&hash);
+            let (pepper, current) = *current.get_or_insert((pepper.id(), digest));
             let mut look_up = self.keyring.find(&digest);
             if let Some(slow_hash) = look_up.slow_hash.take() {
                 // Kept apart in memory too: nearly nobody comes here, and everybody would carry it along.
                 look_up = Box::pin(self.prove(look_up, slow_hash, hash.clone(), &digest, now)).await?;
+            }
+            if look_up.matches && digest.locator() != current.locator() && !look_up.found.is_over(now) {
+                self.peppers.note_old_use(look_up.found.redigest(digest, (pepper, current)));
             }
             if candidate.is_none() || look_up.matches {
                 candidate = Some(look_up);

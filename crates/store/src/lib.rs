@@ -22,6 +22,7 @@ mod nodes;
 mod notices;
 mod organizations;
 mod people;
+mod peppers;
 mod quotas;
 mod route_logs;
 mod route_metrics;
@@ -51,6 +52,7 @@ pub use nodes::{Calls, Membership, Node};
 pub use notices::{DueKey, Notification, OldSecret};
 pub use organizations::{Organization, Workspace};
 pub use people::{Invitation, Member, UserAccount};
+pub use peppers::{LeftKey, MovedSecret, Redigest};
 pub use quotas::QuotaCount;
 pub use route_logs::{LogKind, RouteLog};
 pub use route_metrics::RouteMetric;
@@ -85,6 +87,7 @@ pub fn all_statements() -> impl Iterator<Item = &'static str> {
         notices::STATEMENTS,
         organizations::STATEMENTS,
         people::STATEMENTS,
+        peppers::STATEMENTS,
         second_factors::STATEMENTS,
         secrets::STATEMENTS,
         sessions::STATEMENTS,

@@ -39,6 +39,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     210 "second_factors";
     300 "keys";
     310 "key_names";
+    320 "moved_secrets";
     400 "routes";
     410 "route_cors";
     420 "script_versions";

@@ -36,8 +36,8 @@ pub struct Node {
     pub silent_for: Duration,
     /// The newest change that its decisions know.
     pub applied: i64,
-    /// The master keys that its key file has, each by its number and what tells it from another one of that number.
-    pub master_keys: Vec<String>,
+    /// The peppers and master keys that its key file has, each by its number and what tells it from another one of that number.
+    pub key_file: Vec<String>,
 }
 
 statements! {
@@ -55,7 +55,8 @@ impl FromRow for Node {
             seen_at: row.get("seen_at")?,
             silent_for: Duration::from_micros(u64::try_from(row.get::<i64>("silent_for")?).unwrap_or(0)),
             applied: row.get("applied")?,
-            master_keys: row.get::<String>("master_keys")?.split_ascii_whitespace().map(str::to_owned).collect(),
+            // The column is older than that peppers stand in it too.
+            key_file: row.get::<String>("master_keys")?.split_ascii_whitespace().map(str::to_owned).collect(),
         })
     }
 }
@@ -95,16 +96,16 @@ impl Membership {
     }
 
     /// Makes the row, or makes it anew. It has to be there before the first renewal is sent.
-    pub async fn join(&mut self, applied: i64, master_keys: &[String]) -> Result<()> {
+    pub async fn join(&mut self, applied: i64, key_file: &[String]) -> Result<()> {
         let (id, name, version) = (self.id.0, self.name.clone(), self.version.clone());
         let join = sqlx::query(dialect::POSTGRES_JOIN).bind(id).bind(name).bind(version).bind(applied);
-        self.run(join.bind(master_keys.join(" "))).await.map(drop)
+        self.run(join.bind(key_file.join(" "))).await.map(drop)
     }
 
     /// Tells how far the log has been applied, and asks how far it goes. `None` if the row is gone: the others have long
     /// stopped waiting for this process.
-    pub async fn renew(&mut self, applied: i64, master_keys: &[String]) -> Result<Option<FeedHead>> {
-        let renewal = sqlx::query(dialect::POSTGRES_RENEW).bind(self.id.0).bind(applied).bind(master_keys.join(" "));
+    pub async fn renew(&mut self, applied: i64, key_file: &[String]) -> Result<Option<FeedHead>> {
+        let renewal = sqlx::query(dialect::POSTGRES_RENEW).bind(self.id.0).bind(applied).bind(key_file.join(" "));
         let renewed = self.run(renewal).await?;
         let Some(row) = renewed else { return Ok(None) };
         Ok(Some(FeedHead { seq: row.try_get("seq")?, epoch: row.try_get("epoch")? }))

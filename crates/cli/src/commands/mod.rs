@@ -11,6 +11,7 @@ pub(crate) mod nodes;
 pub(crate) mod notifications;
 pub(crate) mod openapi;
 pub(crate) mod organizations;
+pub(crate) mod pepper;
 pub(crate) mod routes;
 pub(crate) mod secrets;
 pub(crate) mod tokens;
@@ -65,6 +66,9 @@ pub(crate) enum Manage {
     /// Rotate the master key that secrets are sealed with, and look at it
     #[command(subcommand)]
     MasterKey(master_key::MasterKey),
+    /// Rotate the pepper that keys are recognised by, and look at it
+    #[command(subcommand)]
+    Pepper(pepper::Pepper),
     /// List the processes that serve one PostgreSQL database together
     Nodes,
     /// Show what owners and admins are told: keys that expire or that nobody uses, quotas that run out
@@ -89,6 +93,7 @@ pub(crate) async fn manage(command: Manage, json: bool, settings: &Settings) -> 
         Manage::Logs(logs) => logs::run(logs, json, settings).await?,
         Manage::Secrets(secrets) => secrets::run(secrets, json, settings).await?,
         Manage::MasterKey(master_key) => master_key::run(master_key, json, settings).await?,
+        Manage::Pepper(pepper) => pepper::run(pepper, json, settings).await?,
         Manage::Nodes => nodes::run(json, settings).await?,
         Manage::Notifications(list) => notifications::run(list, json, settings).await?,
         Manage::Audit(audit) => organizations::audit(audit, json, settings).await?,

@@ -9,6 +9,7 @@ mod check;
 mod journal;
 mod load;
 mod master_key;
+mod pepper;
 mod question;
 mod times;
 

@@ -64,7 +64,7 @@ impl Engine {
         }
         let digests: Vec<_> = prepared.iter().flat_map(|one| one.digests.iter().copied()).collect();
         if let Some(known) = writer.known_digests(&digests).await?.into_iter().min() {
-            let at = known / self.peppers.len();
+            let at = known * prepared.len() / digests.len();
             return Err(Error::conflict("key_known", format!("keys[{at}] is known already, or once was")));
         }
         let rows: Vec<_> = prepared.iter().map(|one| (&one.key, &one.secret)).collect();
@@ -112,7 +112,7 @@ impl Engine {
             }
             _ => return Err(Error::invalid("key", "give either key or sha256")),
         };
-        let digests = self.peppers.iter().map(|pepper| *pepper.digest(&hash).as_bytes()).collect();
+        let digests = self.peppers.known().iter().map(|pepper| *pepper.digest(&hash).as_bytes()).collect();
         let secret = self.digest_for(&group, &hash).await?.into_secret(1, shown, now);
         let (display_prefix, last4) = (secret.display_prefix.clone(), secret.last4.clone());
         let key = ApiKey { imported: true, display_prefix, last4, ..draft };

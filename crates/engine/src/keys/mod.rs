@@ -71,7 +71,7 @@ impl Engine {
 
     /// Digests a key's hash as its group wants it. Slow where the group's profile is.
     async fn digest_for(&self, group: &KeyGroup, hash: &TextHash) -> Result<Digested> {
-        let pepper = self.peppers.first().ok_or(Error::internal("there is no pepper"))?;
+        let pepper = self.peppers.current()?;
         let digest = pepper.digest(hash);
         Ok(match group.hash_profile {
             HashProfile::HmacSha256 => {

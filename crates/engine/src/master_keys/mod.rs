@@ -7,7 +7,7 @@ mod rotate;
 mod tend;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -53,6 +53,11 @@ pub(crate) struct MasterKeys {
 impl MasterKeys {
     pub(crate) fn new(keyfile: Option<PathBuf>, known: Vec<MasterKey>) -> Self {
         Self { keyfile, known: ArcSwap::from_pointee(known), in_use: ArcSwap::default(), reported: Mutex::default() }
+    }
+
+    /// Where they stand, if they are to be changed there.
+    pub(crate) fn keyfile(&self) -> Option<&Path> {
+        self.keyfile.as_deref()
     }
 
     /// All of them.

@@ -5,7 +5,6 @@
 //! opened before cannot be opened meanwhile.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use keyrack_core::seal::Opener;
@@ -23,12 +22,6 @@ use crate::{Error, Result};
 
 /// How many values are sealed anew in one transaction.
 const BATCH: i64 = 100;
-/// How long to wait until all processes that serve have the new key; and until those are forgotten that say nothing any more.
-const KNOWN_WITHIN: Duration = Duration::from_secs(5);
-const FORGOTTEN_WITHIN: Duration = Duration::from_secs(25);
-/// How often that is looked at.
-const LOOK: Duration = Duration::from_millis(50);
-
 /// What is being done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stage {
@@ -140,28 +133,10 @@ impl Engine {
         Ok(id)
     }
 
-    /// Asks all processes that serve to look into their key file, and waits until all have found the key there.
     async fn wait_until_known(&self, id: i64) -> Result<()> {
         let key = self.master_keys.find(id).ok_or(Error::internal("the new master key is not in the key file"))?;
-        let writer = self.store.write(&[INSTANCE]).await?;
-        self.commit(writer, self.told(ADDED, json!({ "master_key": id }))?).await?;
-        let sign = sign_of(&key);
-        let begun = tokio::time::Instant::now();
-        loop {
-            let nodes = self.reader().await?.list_nodes().await?;
-            let lacking: Vec<_> = nodes.into_iter().filter(|node| !node.master_keys.contains(&sign)).collect();
-            if lacking.is_empty() {
-                return Ok(());
-            }
-            let is_live = lacking.iter().any(|node| node.silent_for < crate::lease::DURATION);
-            if begun.elapsed() >= if is_live { KNOWN_WITHIN } else { FORGOTTEN_WITHIN } {
-                let message = "a new master key is in the key file here, and not on every machine that serves: copy the file to \
-                               those, and run this once more";
-                let details = lacking.into_iter().map(|node| node.name).collect();
-                return Err(Error::Conflict { code: "key_file_differs", message: message.to_owned(), details });
-            }
-            tokio::time::sleep(LOOK).await;
-        }
+        let ask = self.told(ADDED, json!({ "master_key": id }))?;
+        self.wait_until_all_have("master key", &sign_of(&key), ask).await
     }
 
     async fn put_into_use(&self, id: i64) -> Result<()> {

@@ -20,6 +20,7 @@ mod no_deletion_opens;
 mod no_stronger_key;
 mod nodes;
 mod notices;
+mod pepper_rotation;
 mod peppers;
 mod questions;
 mod quotas;

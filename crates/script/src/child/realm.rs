@@ -355,7 +355,18 @@ fn fault(error: &CaughtError<'_>, kind: FaultKind) -> Fault {
         () if kind == FaultKind::Syntax && name != "SyntaxError" => FaultKind::Thrown,
         () => kind,
     };
-    Fault { kind, message: format!("{name}: {message}"), line, column, stack }
+    Fault {
+        kind,
+        message: format!("{name}: {message}"),
+        line,
+        column,
+        stack: stack.as_deref().map(of_script).filter(|told| !told.is_empty()),
+    }
+}
+
+/// What a stack tells of the script, without the platform around it.
+fn of_script(stack: &str) -> String {
+    stack.lines().filter(|frame| !frame.contains("(platform:")).fold(String::new(), |told, frame| told + frame + "\n")
 }
 
 /// Line and column of the first place in the script that a stack names.
@@ -368,7 +379,13 @@ fn place(stack: &str) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
-    use super::place;
+    use super::{of_script, place};
+
+    #[test]
+    fn a_stack_is_told_without_the_platform() {
+        let stack = "    at f (script.js:12:7)\n    at default (script.js:20:1)\n    at run (platform:925:44)\n";
+        assert_eq!(of_script(stack), "    at f (script.js:12:7)\n    at default (script.js:20:1)\n");
+    }
 
     #[test]
     fn a_stack_names_the_place_in_the_script() {

@@ -74,6 +74,7 @@ fn every_subcommand_has_help_in_the_words_of_those_who_use_it() {
         "notifications",
         "openapi",
         "organizations",
+        "pepper",
         "routes",
         "secrets",
         "serve",
