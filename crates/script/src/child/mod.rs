@@ -19,6 +19,9 @@ const LAST: i32 = 19;
 
 /// Reads what is to be done from standard input until that ends. Gives up nearly everything before that.
 pub fn run() -> io::Result<()> {
+    // Before anything is computed: where many are ended at once, as many start at once. Where that cannot be, scripts are as important
+    // as all else.
+    let _ = rustix::process::setpriority_process(None, LAST);
     // Not through the standard library's buffers: what has been read of the pipe must be known when it is waited for.
     let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let pipe = File::from(io::stdout().as_fd().try_clone_to_owned()?);
@@ -27,8 +30,6 @@ pub fn run() -> io::Result<()> {
     let out = Rc::new(RefCell::new(Out { pipe, lines: 0 }));
     let web = Platform::compile().map_err(io::Error::other)?;
     let mut spare = Some(Realm::new(web, &out).map_err(io::Error::other)?);
-    // Where that cannot be, scripts are as important as all else.
-    let _ = rustix::process::setpriority_process(None, LAST);
     confine::confine(&input, &out.borrow().pipe)?;
     out.borrow_mut().send(&FromChild::Ready, &[])?;
     while let Some((message, body)) = wire::read::<ToChild>(&mut input)? {
