@@ -8,6 +8,7 @@
 
 pub mod child;
 mod pool;
+mod starter;
 pub mod wire;
 
 pub use pool::{Host, PATIENCE, Pool, PoolSettings, Replying};

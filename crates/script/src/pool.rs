@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
-use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,10 +11,11 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use serde::Serialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::starter::Starter;
 use crate::wire::{self, Answer, Ask, Call, Fault, FaultKind, FromChild, Reply, ToChild};
 
 /// How much longer than a script may take its process is given to say so, before it is killed.
@@ -57,7 +57,7 @@ pub trait Host: Send + Sync {
 pub struct Pool(Arc<Inner>);
 
 struct Inner {
-    settings: PoolSettings,
+    starter: Starter,
     /// Held for each process that runs a script or gets ready for the next.
     room: Arc<Semaphore>,
     /// Those that are ready.
@@ -72,7 +72,7 @@ impl Pool {
     pub fn new(settings: PoolSettings) -> Self {
         let room = Arc::new(Semaphore::new(settings.most.max(1)));
         let (preparing, is_ready) = (AtomicUsize::new(0), Notify::new());
-        Self(Arc::new(Inner { settings, room, idle: Mutex::default(), preparing, is_ready }))
+        Self(Arc::new(Inner { starter: Starter::new(settings), room, idle: Mutex::default(), preparing, is_ready }))
     }
 
     /// Whether something can be a script.
@@ -134,14 +134,14 @@ impl Pool {
             if self.0.preparing.load(Ordering::Relaxed) > 0 && timeout(PREPARED_WITHIN, is_ready).await.is_ok() {
                 continue;
             }
-            let mut worker = Worker::start(&self.0.settings).map_err(|error| {
-                tracing::error!(%error, "a process for a script cannot be started");
-                died()
-            })?;
-            return match timeout_at(until, worker.ready()).await {
-                Ok(Ok(())) => Ok((worker, room)),
+            let start = async {
+                let mut worker = Worker::of(self.0.starter.start().await?)?;
+                worker.ready().await.map(|()| worker)
+            };
+            return match timeout_at(until, start).await {
+                Ok(Ok(worker)) => Ok((worker, room)),
                 Ok(Err(error)) => {
-                    tracing::error!(%error, "a process for scripts ended before it began");
+                    tracing::error!(%error, "a process for scripts cannot be started, or ended before it began");
                     Err(died())
                 }
                 Err(_) => Err(busy()),
@@ -194,10 +194,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn start(settings: &PoolSettings) -> io::Result<Self> {
-        let mut command = Command::new(&settings.program);
-        command.args(&settings.arguments).env_clear().current_dir("/").kill_on_drop(true);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    fn of(mut child: Child) -> io::Result<Self> {
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };

@@ -15,7 +15,7 @@ use self::realm::{Platform, Realm};
 use crate::wire::{self, FromChild, ToChild};
 
 /// How little others have to wait for a script (`nice(2)`): requests that are only verified go before all that scripts compute.
-const LAST: i32 = 19;
+pub(crate) const LAST: i32 = 19;
 
 /// Reads what is to be done from standard input until that ends. Gives up nearly everything before that.
 pub fn run() -> io::Result<()> {
