@@ -105,15 +105,17 @@ fn parts_of<'js>(ctx: &Ctx<'js>, url: &Url) -> Result<Object<'js>> {
     Ok(parts)
 }
 
+/// The system's own: another generator would first have to gather what it begins with, for longer than all else takes that a process begins
+/// with.
 fn random(ctx: Ctx<'_>, count: usize) -> Result<ArrayBuffer<'_>> {
     let mut bytes = vec![0; count.min(MAX_RANDOM)];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Exception::throw_message(&ctx, "there is no randomness"))?;
+    getrandom::fill(&mut bytes).map_err(|_| Exception::throw_message(&ctx, "there is no randomness"))?;
     ArrayBuffer::new(ctx, bytes)
 }
 
 fn random_uuid(ctx: Ctx<'_>) -> Result<String> {
     let mut bytes = [0; 16];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Exception::throw_message(&ctx, "there is no randomness"))?;
+    getrandom::fill(&mut bytes).map_err(|_| Exception::throw_message(&ctx, "there is no randomness"))?;
     Ok(uuid::Builder::from_random_bytes(bytes).into_uuid().to_string())
 }
 

@@ -25,8 +25,6 @@ pub fn run() -> io::Result<()> {
     // Not through the standard library's buffers: what has been read of the pipe must be known when it is waited for.
     let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let pipe = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-    // Before the doors close: what is looked up at the first use.
-    aws_lc_rs::rand::fill(&mut [0]).map_err(io::Error::other)?;
     let out = Rc::new(RefCell::new(Out { pipe, lines: 0 }));
     let web = Platform::compile().map_err(io::Error::other)?;
     let mut spare = Some(Realm::new(web, &out).map_err(io::Error::other)?);
